@@ -1,0 +1,1 @@
+"""Components on the bus: forecasts, audit."""

@@ -1,0 +1,1 @@
+"""Runs in the engine, and their results."""

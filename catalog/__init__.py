@@ -1,0 +1,1 @@
+"""Market data at rest: a Parquet catalog, and the ways into it."""

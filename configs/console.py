@@ -1,0 +1,68 @@
+"""How every command talks: one place for exit codes, one-line errors and progress."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from configs.errors import SextantError
+
+__all__ = ["command_app", "emit_json", "err", "out", "run_app", "status"]
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def command_app(help_text: str) -> typer.Typer:
+    """A typer application whose errors are plain lines instead of boxes and tracebacks."""
+    return typer.Typer(
+        help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+
+
+def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 the work failed, 2 bad input (one line on stderr), 130 interrupted."""
+    sys.exit(_exit_code(app, args))
+
+
+def _exit_code(app: typer.Typer, args: list[str] | None) -> int:
+    try:
+        result = typer.main.get_command(app)(args=args, standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted; nothing half-written is kept", 130)
+    except TyperException as error:
+        return _fail(f"{error.format_message()} (see --help)", 2)
+    except SextantError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    err.print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False)
+    return code
+
+
+def emit_json(payload: Any) -> None:
+    """Print one machine-readable object on stdout (for --json)."""
+    sys.stdout.write(json.dumps(payload, indent=2, default=str, allow_nan=False) + "\n")
+
+
+@contextmanager
+def status(message: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show that long work goes on: a spinner on a terminal, one plain line otherwise."""
+    if quiet:
+        yield
+    elif err.is_terminal:
+        with err.status(message):
+            yield
+    else:
+        err.print(message, markup=False, highlight=False)
+        yield

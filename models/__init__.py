@@ -1,0 +1,1 @@
+"""Pure mathematics: rows in, values out."""

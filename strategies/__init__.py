@@ -1,0 +1,1 @@
+"""Components that decide, size, plan, protect and order."""
