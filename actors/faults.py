@@ -1,0 +1,54 @@
+"""Fail loud: the engine logs and swallows whatever a handler raises, so every handler is wrapped once here.
+
+The first exception is kept on the component, entries stop, and the system is asked to shut down; the entry
+point finds the failure afterwards and exits non-zero.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from configs.errors import RunFailedError
+
+__all__ = ["Failing", "fail_loud", "guarded", "raise_failures"]
+
+
+class Failing(Protocol):
+    """A component that keeps the first exception of its handlers."""
+
+    failure: BaseException | None
+    component_name: str
+
+
+def guarded[**P, R](handler: Callable[P, R]) -> Callable[P, R]:
+    """Wrap one handler: keep the first exception on its component, ask for shutdown, raise it again."""
+
+    @functools.wraps(handler)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return handler(*args, **kwargs)
+        except BaseException as error:
+            component: Any = args[0]
+            if component.failure is None:
+                component.failure = error
+                component.shutdown_system(f"{component.component_name}: {error!r}")
+            raise
+
+    wrapper.__dict__["is_guarded"] = True
+    return wrapper
+
+
+def fail_loud[T](component_class: type[T]) -> type[T]:
+    """Class decorator: every `on_*` handler that the class itself defines is guarded."""
+    for name, member in list(vars(component_class).items()):
+        if name.startswith("on_") and callable(member) and not getattr(member, "is_guarded", False):
+            setattr(component_class, name, guarded(member))
+    return component_class
+
+
+def raise_failures(components: Iterable[Failing]) -> None:
+    """Raise RunFailedError naming the first component that failed, its handler's exception as the cause."""
+    for component in components:
+        if component.failure is not None:
+            what = f"{type(component.failure).__name__}: {component.failure}"
+            raise RunFailedError(f"{component.component_name} failed: {what}") from component.failure

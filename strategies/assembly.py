@@ -1,0 +1,175 @@
+"""The one place where a run file becomes components: backtest and live node both call it."""
+
+import difflib
+import importlib
+import math
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
+from pydantic import ValidationError
+
+import strategies
+from actors.audit import AuditActor
+from actors.forecaster import Forecaster, ForecastSource
+from catalog.store import bar_type
+from configs.errors import ConfigError
+from configs.schema import RunConfig, StrategyConfig, VenueConfig
+from strategies.base import StrategySetup, TradingStrategy
+from strategies.trade import PlanParams
+from strategies.values import InstrumentRules, Limits
+
+__all__ = ["Assembly", "ModelFeed", "assemble", "check_strategies", "known_strategies"]
+
+Instrument = CryptoPerpetual | CurrencyPair
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFeed:
+    """A strategy's forecasts: the model's name, its horizon, and where the probabilities come from."""
+
+    model: str
+    horizon_bars: int
+    source: ForecastSource
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The components of one run, in the order the engine should get them."""
+
+    audit: AuditActor
+    forecasters: tuple[Forecaster, ...]
+    strategies: tuple[TradingStrategy, ...]
+
+    @property
+    def components(self) -> tuple[AuditActor | Forecaster | TradingStrategy, ...]:
+        """All of them: what to look through for failures."""
+        return (self.audit, *self.forecasters, *self.strategies)
+
+
+def known_strategies() -> dict[str, ModuleType]:
+    """Every module of this package that defines `decide` and `Params`, by name."""
+    modules = (
+        importlib.import_module(f"strategies.{m.name}") for m in pkgutil.iter_modules(strategies.__path__)
+    )
+    return {m.__name__.split(".")[-1]: m for m in modules if hasattr(m, "decide") and hasattr(m, "Params")}
+
+
+def check_strategies(run: RunConfig) -> None:
+    """ConfigError when a strategy is unknown or its `signal` group does not fit; nothing is built."""
+    for index, strategy in enumerate(run.strategies):
+        _module_and_params(index, strategy)
+
+
+def assemble(
+    run: RunConfig, instruments: Mapping[str, Instrument], feeds: Mapping[str, ModelFeed]
+) -> Assembly:
+    """Build a run's components; `instruments` by id, `feeds` by strategy label (only those with a model)."""
+    forecasters = []
+    traders = []
+    for index, config in enumerate(run.strategies):
+        instrument = instruments[config.instrument]
+        kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
+        feed = feeds.get(config.label)
+        if feed is not None:
+            forecasters.append(
+                Forecaster(
+                    f"FORECASTER-{config.label}",
+                    bar_type=kind,
+                    model=feed.model,
+                    horizon_bars=feed.horizon_bars,
+                    source=feed.source,
+                )
+            )
+        traders.append(TradingStrategy(_setup(run, index, config, instrument, kind)))
+    return Assembly(AuditActor(), tuple(forecasters), tuple(traders))
+
+
+def _setup(
+    run: RunConfig, index: int, config: StrategyConfig, instrument: Instrument, kind: BarType
+) -> StrategySetup:
+    module, params = _module_and_params(index, config)
+    return StrategySetup(
+        label=config.label,
+        instrument=instrument,
+        bar_type=kind,
+        decide=module.decide,
+        params=params,
+        model=config.model,
+        allow_short=config.allow_short and isinstance(instrument, CryptoPerpetual),
+        exit_on_opposite=bool(getattr(params, "exit_on_opposite", True)),
+        cool_off_bars=config.time.cool_off_bars,
+        stop_distance=config.stop.pct / 100.0,
+        target_distance=None if config.targets.pct is None else config.targets.pct / 100.0,
+        plan=_plan(config),
+        limits=_limits(run, config),
+        rules=_rules(instrument),
+    )
+
+
+def _module_and_params(index: int, config: StrategyConfig) -> tuple[ModuleType, object]:
+    known = known_strategies()
+    module = known.get(config.use)
+    where = f"strategies.{index}"
+    if module is None:
+        near = difflib.get_close_matches(config.use, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+        raise ConfigError(f"{where}.use: there is no strategy '{config.use}'; {hint}")
+    fields = module.Params.model_fields
+    for key in config.signal:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(fields))}"
+            raise ConfigError(f"{where}.signal.{key}: unknown key; {hint}")
+    try:
+        return module, module.Params(**config.signal)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in ("signal", *first["loc"]))
+        raise ConfigError(f"{where}.{key}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _plan(config: StrategyConfig) -> PlanParams:
+    trailing = config.trailing
+    break_even = config.stop.break_even_after_pct
+    return PlanParams(
+        break_even_after=math.inf if break_even is None else break_even / 100.0,
+        trail_activation=math.inf if trailing is None else trailing.activation_pct / 100.0,
+        trail_distance=0.0 if trailing is None else trailing.distance_pct / 100.0,
+        max_bars=config.time.max_bars or 0,
+    )
+
+
+def _limits(run: RunConfig, config: StrategyConfig) -> Limits:
+    cost = _taker_cost(run.venue)
+    return Limits(
+        method=config.sizing.method,
+        risk_per_trade=config.sizing.risk_per_trade_pct / 100.0,
+        fraction=config.sizing.fraction_pct / 100.0,
+        confidence_weighted=config.sizing.confidence_weighted,
+        max_position=config.sizing.max_position_pct / 100.0,
+        max_leverage=run.risk.max_leverage,
+        max_notional=run.risk.max_notional,
+        liquidation_buffer=run.risk.liquidation_buffer_pct / 100.0,
+        entry_cost=cost,
+        exit_cost=cost,
+    )
+
+
+def _taker_cost(venue: VenueConfig) -> float:
+    return (venue.taker_fee_bps + venue.slippage_bps) / 10_000.0
+
+
+def _rules(instrument: Instrument) -> InstrumentRules:
+    def number(value: object, default: float) -> float:
+        return default if value is None else float(str(value).split(" ")[0].replace("_", ""))
+
+    return InstrumentRules(
+        tick_size=number(instrument.price_increment, 0.0),
+        step_size=number(instrument.size_increment, 0.0),
+        min_quantity=number(instrument.min_quantity, 0.0),
+        max_quantity=number(instrument.max_quantity, math.inf),
+        min_notional=number(instrument.min_notional, 0.0),
+    )

@@ -1,0 +1,89 @@
+"""The plain values that pass between deciding, sizing, planning and protecting. No engine types in here."""
+
+from typing import NamedTuple
+
+__all__ = ["Account", "Approved", "InstrumentRules", "Intent", "Limits", "Refused", "View"]
+
+
+class View(NamedTuple):
+    """What a strategy may look at when it decides, at one bar's close (`ts_event`, ns UTC).
+
+    Everything in it was known by `ts_event`. `probability` is the model's (NaN while there is none),
+    `side` the open position (+1 long, -1 short, 0 flat).
+    """
+
+    ts_event: int
+    close: float
+    probability: float
+    side: int
+    allow_short: bool
+
+
+class Intent(NamedTuple):
+    """A wish to hold a position; nothing in it is permission to trade.
+
+    `side` is +1 or -1, `confidence` in [0, 1]. Distances are fractions of the entry price; None takes the
+    run file's. `reasons` are short codes for the audit.
+    """
+
+    side: int
+    confidence: float
+    reasons: tuple[str, ...]
+    stop_distance: float | None = None
+    target_distance: float | None = None
+
+
+class InstrumentRules(NamedTuple):
+    """What the venue demands of an order. Sizes in base units, prices and notionals in quote currency."""
+
+    tick_size: float
+    step_size: float
+    min_quantity: float
+    max_quantity: float
+    min_notional: float
+
+
+class Account(NamedTuple):
+    """The account at the moment of the decision, in quote currency."""
+
+    equity: float
+    free_margin: float
+    leverage: float
+
+
+class Limits(NamedTuple):
+    """Sizing and limits, resolved from the run file. Shares are fractions of equity, costs of notional.
+
+    `entry_cost` and `exit_cost` are the taker costs (fee and slippage) counted into the risk of a trade.
+    """
+
+    method: str
+    risk_per_trade: float
+    fraction: float
+    confidence_weighted: bool
+    max_position: float
+    max_leverage: float
+    max_notional: float | None
+    liquidation_buffer: float
+    entry_cost: float
+    exit_cost: float
+
+
+class Approved(NamedTuple):
+    """Permission to enter: only this reaches the submitter. `bound_by` names what fixed the size."""
+
+    side: int
+    quantity: float
+    stop_distance: float
+    target_distance: float | None
+    confidence: float
+    risk_amount: float
+    bound_by: str
+
+
+class Refused(NamedTuple):
+    """No permission: the check that failed, its limit, and the value that broke it."""
+
+    check: str
+    limit: float
+    value: float
