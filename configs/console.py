@@ -16,6 +16,7 @@ __all__ = ["command_app", "emit_json", "err", "out", "run_app", "status"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
+_INTERRUPTED = 130
 
 
 def command_app(help_text: str) -> typer.Typer:
@@ -26,7 +27,7 @@ def command_app(help_text: str) -> typer.Typer:
 
 
 def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 the work failed, 2 bad input (one line on stderr), 130 interrupted."""
+    """Run a command and exit: 0 done, 1 the work failed, 2 bad input (one line), 130 interrupted."""
     sys.exit(_exit_code(app, args))
 
 
@@ -34,7 +35,7 @@ def _exit_code(app: typer.Typer, args: list[str] | None) -> int:
     try:
         result = typer.main.get_command(app)(args=args, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted; nothing half-written is kept", 130)
+        result = _INTERRUPTED
     except TyperException as error:
         return _fail(f"{error.format_message()} (see --help)", 2)
     except SextantError as error:
@@ -42,6 +43,8 @@ def _exit_code(app: typer.Typer, args: list[str] | None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{where}", 1)
+    if result == _INTERRUPTED:  # typer turns Ctrl-C into this code without a word
+        return _fail("interrupted; nothing half-written is kept", _INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 
@@ -51,8 +54,13 @@ def _fail(message: str, code: int) -> int:
 
 
 def emit_json(payload: Any) -> None:
-    """Print one machine-readable object on stdout (for --json)."""
-    sys.stdout.write(json.dumps(payload, indent=2, default=str, allow_nan=False) + "\n")
+    """Print one machine-readable object on stdout (for --json); numpy scalars become numbers."""
+    sys.stdout.write(json.dumps(payload, indent=2, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar as its number, anything else as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 @contextmanager

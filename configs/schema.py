@@ -1,6 +1,6 @@
 """The run file as frozen, validated values: one file says what runs, in a backtest and live alike.
 
-Every group is frozen and refuses unknown keys. Percentages are per cent (2.0 is 2 %), basis points are 1/10,000.
+Every group is frozen and refuses unknown keys. Percentages are per cent (2.0 is 2 %), basis points 1/10,000.
 `None` means absent and nothing else. Times are UTC; an interval is half-open: start <= bar open < end.
 """
 
@@ -34,6 +34,7 @@ __all__ = [
 
 BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240}
 BarInterval = Literal["1m", "3m", "5m", "15m", "30m", "1h", "4h"]
+_TIME_ADVICE = "write a UTC date or time such as 2024-01-31 or 2024-01-31T12:00"
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _INSTRUMENT = re.compile(r"[A-Z0-9]{2,20}(-PERP)?\.BINANCE")
 
@@ -62,17 +63,27 @@ def _utc(value: Any) -> Any:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise ValueError("write a UTC date or time such as 2024-01-31 or 2024-01-31T12:00") from error
+            raise ValueError(_TIME_ADVICE) from error
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time.min)
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    raise ValueError("write a UTC date or time such as 2024-01-31 or 2024-01-31T12:00")
+    if not isinstance(value, datetime):
+        raise ValueError(_TIME_ADVICE)
+    if not 1970 <= value.year <= 2200:
+        raise ValueError("the year must lie between 1970 and 2200")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _path(value: Path) -> Path:
+    if value == Path() or "\0" in str(value):
+        raise ValueError("name a folder")
+    return value
 
 
 Slug = Annotated[str, AfterValidator(_slug)]
 InstrumentName = Annotated[str, AfterValidator(_instrument)]
 UtcTime = Annotated[datetime, BeforeValidator(_utc)]
+FolderPath = Annotated[Path, AfterValidator(_path)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -81,7 +92,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class SyntheticConfig(Group):
     """The seeded synthetic market that stands in where a catalog has nothing (demo and tests only)."""
 
-    seed: int = 7
+    seed: Seed = 7
     days: int = Field(default=120, ge=1, le=3650)
     signal_strength: NonNegative = 0.0
     start_price: Positive = 60_000.0
@@ -91,11 +102,12 @@ class SyntheticConfig(Group):
 class DataConfig(Group):
     """Which bars the run uses. Models see [start, test_start); the backtest trades [test_start, end)."""
 
-    catalog: Path
+    catalog: FolderPath
     bar: BarInterval = "1m"
     start: UtcTime
     test_start: UtcTime
     end: UtcTime
+    max_gap_minutes: int = Field(default=180, ge=0)  # a longer hole in the bars stops the run
     synthetic: SyntheticConfig | None = None
 
     @property
@@ -153,7 +165,9 @@ class ModelConfig(Group):
     """One model kind, trained per instrument: XGBoost and logistic regression, blended and calibrated."""
 
     name: Slug = "direction"
-    bundle: Path | None = None  # None: the newest bundle made for this very run, trained when there is none
+    bundle: FolderPath | None = (
+        None  # None: the newest bundle made for this very run, trained when there is none
+    )
     label: LabelConfig = LabelConfig()
     split: SplitConfig = SplitConfig()
     trees: TreesConfig = TreesConfig()
@@ -236,7 +250,7 @@ class VenueConfig(Group):
     slippage_bps: float = Field(default=1.0, ge=0, le=200)
     leverage: float = Field(default=5.0, ge=1, le=125)
     latency_ms: int = Field(default=0, ge=0, le=600_000)
-    funding: bool = True
+    funding: Literal["auto", "required", "off"] = "auto"  # auto: charged where the catalog has rates
     adaptive_high_low: bool = False
 
 
@@ -252,7 +266,7 @@ class RunConfig(Group):
     """One run, whole."""
 
     name: Slug
-    seed: int = 7
+    seed: Seed = 7
     data: DataConfig
     models: tuple[ModelConfig, ...] = ()
     forecasts: Literal["precomputed", "streaming"] = "precomputed"
@@ -277,9 +291,13 @@ class RunConfig(Group):
         for strategy in self.strategies:
             if strategy.model is not None and strategy.model not in names:
                 known = ", ".join(names) or "none"
-                raise ValueError(f"strategy '{strategy.label}' asks for model '{strategy.model}'; known: {known}")
+                raise ValueError(
+                    f"strategy '{strategy.label}' asks for model '{strategy.model}'; known: {known}"
+                )
         if len(self.instruments) != len(self.strategies):
-            raise ValueError("one strategy per instrument: the protective stop covers the account's whole position")
+            raise ValueError(
+                "one strategy per instrument: the protective stop covers the account's whole position"
+            )
         if len({"-PERP." in i for i in self.instruments}) > 1:
             raise ValueError("perpetuals and spot cannot share one account; use two run files")
         return self
