@@ -1,0 +1,162 @@
+"""`python backtests/run.py [RUN.yaml]`: data to model to backtest to report, in one command."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from actors.audit import decisions_frame, decisions_hash
+from backtests.bundle import ResultTables, check_destination, publish, write_bundle
+from backtests.ledger import (
+    equity_curve,
+    fills_from_engine,
+    liquidation_breach,
+    orders_from_engine,
+    reconcile,
+    trades,
+)
+from backtests.report import write_report
+from backtests.session import Inputs, Outcome, execute, model_test, prepare
+from backtests.summary import summarise
+from configs.console import command_app, emit_json, err, out, run_app, status
+from configs.load import config_hash, load_run
+from configs.schema import RunConfig
+
+__all__ = ["app", "main", "run_backtest"]
+
+app = command_app(
+    "Backtest a run file: check its data, get its model, run the engine, write the result bundle."
+)
+MODELS_ROOT = Path("artifacts/models")
+
+
+@app.command()
+def main(
+    run_file: Annotated[
+        Path | None, typer.Argument(metavar="[RUN.yaml]", help="Default: configs/runs/demo.yaml")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")
+    ] = None,
+    destination: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The bundle's folder. Default: runs/<name>")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the table.")] = False,
+) -> None:
+    """Run one backtest and write its result bundle."""
+    began = perf_counter()
+    run = load_run(run_file, overrides or ())
+    path = Path("runs") / run.name if destination is None else destination
+    summary = run_backtest(run, path, quiet=as_json)
+    if as_json:
+        emit_json(summary)
+    else:
+        _print_summary(run, summary, path, perf_counter() - began)
+
+
+def run_backtest(
+    run: RunConfig, path: Path, *, models_root: Path = MODELS_ROOT, quiet: bool = False
+) -> dict[str, Any]:
+    """Run `run` and write its result bundle to `path`; returns the summary.
+
+    Raises the errors of `configs.errors`; `path` then still holds whatever bundle it held before.
+    """
+    check_destination(path)
+    inputs = prepare(run, models_root=models_root, quiet=quiet)
+    with status("backtest", quiet=quiet):
+        outcome = execute(inputs)
+    with status("result bundle and report", quiet=quiet):
+        tables, summary = _results(inputs, outcome)
+        hashes = {label: predictor.model_hash for label, predictor in inputs.predictors.items()}
+        folder = write_bundle(path, run=run, summary=summary, tables=tables, model_hashes=hashes)
+        write_report(folder, inputs.bars)
+        publish(folder, path)
+    outcome.simulation.engine.dispose()
+    return summary
+
+
+def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, Any]]:
+    run, engine = inputs.run, outcome.simulation.engine
+    fills = fills_from_engine(engine, outcome.roles, run.venue)
+    orders = orders_from_engine(engine, outcome.roles)
+    payments = outcome.simulation.payments()
+    decisions = decisions_frame(outcome.records)
+    equity = equity_curve(inputs.bars, fills, payments, run.venue.starting_balance, run.venue)
+    reconcile(engine, equity)
+    positions = trades(fills, payments, inputs.bars, orders=orders, decisions=decisions)
+    tables = ResultTables(
+        orders=orders,
+        fills=fills,
+        positions=positions,
+        equity=equity,
+        decisions=decisions,
+        model_test=model_test(inputs),
+    )
+    breach = liquidation_breach(inputs.bars, fills, payments, run.venue.starting_balance, inputs.instruments)
+    warnings = list(inputs.warnings) + ([breach] if breach else [])
+    summary = summarise(
+        run,
+        tables=tables,
+        bars=sum(len(b) for b in inputs.bars.values()),
+        engine_cpu_secs=outcome.engine_cpu_secs,
+        currency=str(inputs.instruments[run.instruments[0]].quote_currency),
+        data_hash=inputs.data_hash,
+        config_hash=config_hash(run),
+        model_hashes={label: p.model_hash for label, p in inputs.predictors.items()},
+        decisions_hash=decisions_hash(outcome.records),
+        warnings=warnings,
+        model_metrics={
+            f"{s.model}/{s.instrument}": inputs.predictors[s.label].metadata["metrics"]
+            for s in run.strategies
+            if s.label in inputs.predictors
+        },
+    )
+    return tables, summary
+
+
+def _print_summary(run: RunConfig, summary: dict[str, Any], path: Path, wall_secs: float) -> None:
+    if run.data.synthetic is not None:
+        out.print(
+            "This market is SYNTHETIC and contains a weak planted signal: "
+            "the result shows that the machinery works and says nothing about real markets.",
+            style="bold yellow",
+        )
+    table = Table(title=f"{run.name}: {summary['start']} to {summary['end']} (UTC)", title_justify="left")
+    table.add_column("")
+    table.add_column("strategy", justify="right")
+    table.add_column("buy and hold", justify="right")
+    for row in _rows(summary):
+        table.add_row(*row)
+    out.print(table)
+    for warning in summary["warnings"]:
+        err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    out.print(f"report: {path / 'report.html'}   ({wall_secs:.1f} s)", highlight=False, markup=False)
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    currency = summary["currency"]
+
+    def show(value: float | None, unit: str = "", digits: int = 2) -> str:
+        return "-" if value is None else f"{value:,.{digits}f}{unit}"
+
+    return [
+        ("traded", ", ".join(summary["instruments"]), ""),
+        ("return", show(summary["return_pct"], " %"), show(summary["benchmark_return_pct"], " %")),
+        ("net profit", show(summary["net_pnl"], f" {currency}"), ""),
+        ("Sharpe (daily, annualised)", show(summary["sharpe"]), ""),
+        ("max drawdown", show(summary["max_drawdown_pct"], " %"), ""),
+        ("trades", f"{summary['trades']:,}", ""),
+        ("win rate", show(None if summary["win_rate"] is None else 100 * summary["win_rate"], " %"), ""),
+        ("profit factor", show(summary["profit_factor"]), ""),
+        ("fees", show(summary["fees"], f" {currency}"), ""),
+        ("slippage", show(summary["slippage"], f" {currency}"), ""),
+        ("funding", show(summary["funding"], f" {currency}"), ""),
+        ("time in the market", show(summary["exposure_pct"], " %", 1), ""),
+        ("bars", f"{summary['bars']:,} at {summary['bars_per_sec']:,.0f}/s", ""),
+    ]
+
+
+if __name__ == "__main__":
+    run_app(app)

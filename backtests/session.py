@@ -1,0 +1,253 @@
+"""From a run file to a finished engine: check the data, get the models, assemble, run, look for failures."""
+
+import gc
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import pandas as pd
+from nautilus_trader.model import CryptoPerpetual, CurrencyPair
+from numpy.typing import NDArray
+
+from actors.faults import raise_failures
+from actors.forecaster import ForecastSource, PrecomputedSource, StreamingSource, forecast_bars
+from actors.messages import AuditRecord
+from backtests.venue import FundingSchedule, Simulation, build_engine, funding_schedule
+from catalog.store import BarColumns, Catalog
+from catalog.synthetic import ensure_synthetic
+from configs.console import status
+from configs.errors import DataError, RunFailedError
+from configs.schema import ModelConfig, RunConfig, StrategyConfig
+from models.labels import triple_barrier
+from models.predictor import Predictor
+from models.train import ensure_bundle
+from strategies.assembly import Assembly, ModelFeed, assemble, check_strategies
+
+__all__ = ["Inputs", "Outcome", "execute", "model_test", "prepare"]
+
+Instrument = CryptoPerpetual | CurrencyPair
+_MINUTE_NS = 60_000_000_000
+_HOUR_NS = 60 * _MINUTE_NS
+_LONGEST_FUNDING_STEP_HOURS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run needs, checked and in memory.
+
+    `history` holds each instrument's bars of [data.start, data.end), `bars` those of [data.test_start,
+    data.end) that the engine trades. `predictors` and `probabilities` (one a bar of `bars`, NaN while warming
+    up) are keyed by strategy label.
+    """
+
+    run: RunConfig
+    catalog: Catalog
+    instruments: Mapping[str, Instrument]
+    history: Mapping[str, BarColumns]
+    bars: Mapping[str, BarColumns]
+    funding: Mapping[str, FundingSchedule]
+    predictors: Mapping[str, Predictor]
+    probabilities: Mapping[str, NDArray[np.float64]]
+    data_hash: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run: the engine still holds orders, fills and account."""
+
+    simulation: Simulation
+    records: list[AuditRecord]
+    roles: Mapping[str, str]
+    engine_cpu_secs: float
+
+
+def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs:
+    """Check and load everything before anything runs.
+
+    The synthetic market and missing models are made here. Raises ConfigError, DataError or ModelError with
+    the one line a user needs.
+    """
+    check_strategies(run)
+    if run.data.synthetic is not None:
+        with status("making the synthetic market (once)", quiet=quiet):
+            ensure_synthetic(run)
+    catalog = Catalog.open(run.data.catalog)
+    start, test_start, end = (_ns(t) for t in (run.data.start, run.data.test_start, run.data.end))
+    for name in run.instruments:
+        catalog.require_bars(
+            name,
+            run.data.bar,
+            start,
+            end,
+            max_gap_minutes=max(run.data.max_gap_minutes, run.data.bar_minutes),
+        )
+    history = {name: catalog.bars(name, run.data.bar, start, end) for name in run.instruments}
+    bars = {
+        name: _from(history[name], test_start + run.data.bar_minutes * 60_000_000_000) for name in history
+    }
+    predictors = {
+        strategy.label: _predictor(run, strategy, catalog, models_root, quiet)
+        for strategy in run.strategies
+        if strategy.model is not None
+    }
+    probabilities = {
+        strategy.label: forecast_bars(predictors[strategy.label], history[strategy.instrument])[
+            -len(bars[strategy.instrument]) :
+        ]
+        for strategy in run.strategies
+        if strategy.label in predictors
+    }
+    funding, warnings = _funding(run, catalog, bars, (test_start, end))
+    return Inputs(
+        run=run,
+        catalog=catalog,
+        instruments={name: catalog.instrument(name) for name in run.instruments},
+        history=history,
+        bars=bars,
+        funding=funding,
+        predictors=predictors,
+        probabilities=probabilities,
+        data_hash=_data_hash(run, catalog, funding, (start, end)),
+        warnings=tuple(warnings),
+    )
+
+
+def execute(inputs: Inputs) -> Outcome:
+    """Run the engine over the prepared bars. RunFailedError names the component whose handler raised."""
+    run = inputs.run
+    feeds = {s.label: _feed(inputs, s) for s in run.strategies if s.label in inputs.predictors}
+    assembly = assemble(run, inputs.instruments, feeds)
+    simulation = build_engine(run, list(inputs.instruments.values()), inputs.funding)
+    engine = simulation.engine
+    for name in run.instruments:
+        engine.add_data(
+            inputs.catalog.engine_bars(name, run.data.bar, _ns(run.data.test_start), _ns(run.data.end))
+        )
+    engine.add_actor(assembly.audit)
+    for forecaster in assembly.forecasters:
+        engine.add_actor(forecaster)
+    for strategy in assembly.strategies:
+        engine.add_strategy(strategy)
+    gc.collect()
+    began = process_time()
+    engine.run()
+    spent = process_time() - began
+    raise_failures(assembly.components)
+    _check_complete(assembly, inputs, engine.iteration)
+    roles = {order: role for strategy in assembly.strategies for order, role in strategy.roles.items()}
+    return Outcome(simulation, assembly.audit.records, roles, spent)
+
+
+def model_test(inputs: Inputs) -> pd.DataFrame:
+    """Forecasts of the traded period beside what came: ts_event, instrument, model, probability, outcome.
+
+    `outcome` is 1 when the upper barrier came first, 0 for the lower, NaN when neither did in time or the
+    period ends before that is known.
+    """
+    parts = []
+    for strategy in inputs.run.strategies:
+        probability = inputs.probabilities.get(strategy.label)
+        if probability is None:
+            continue
+        bars, label = inputs.bars[strategy.instrument], _model(inputs.run, strategy).label
+        labels = triple_barrier(
+            bars.to_frame(),
+            horizon_bars=label.horizon_bars,
+            take_profit=label.take_profit_pct / 100.0,
+            stop_loss=label.stop_loss_pct / 100.0,
+            cost=label.cost_bps / 10_000.0,
+        )["label"].to_numpy(np.float64)
+        frame = bars.to_frame()[["ts_event"]].assign(
+            instrument=strategy.instrument,
+            model=strategy.model,
+            probability=probability,
+            outcome=np.where(labels == 0.0, np.nan, (labels + 1.0) / 2.0),
+        )
+        parts.append(frame[~np.isnan(probability)])
+    if not parts:
+        columns = ["ts_event", "instrument", "model", "probability", "outcome"]
+        return pd.DataFrame(columns=columns).astype({"ts_event": "datetime64[ns, UTC]"})
+    return pd.concat(parts, ignore_index=True)
+
+
+def _predictor(
+    run: RunConfig, strategy: StrategyConfig, catalog: Catalog, models_root: Path, quiet: bool
+) -> Predictor:
+    model = _model(run, strategy)
+    with status(f"model {model.name} for {strategy.instrument}: find or train", quiet=quiet):
+        bundle = ensure_bundle(run, model, strategy.instrument, catalog, models_root)
+    return Predictor.load(bundle, instrument=strategy.instrument)
+
+
+def _model(run: RunConfig, strategy: StrategyConfig) -> ModelConfig:
+    return next(m for m in run.models if m.name == strategy.model)
+
+
+def _feed(inputs: Inputs, strategy: StrategyConfig) -> ModelFeed:
+    predictor = inputs.predictors[strategy.label]
+    bars, history = inputs.bars[strategy.instrument], inputs.history[strategy.instrument]
+    source: ForecastSource
+    if inputs.run.forecasts == "precomputed":
+        source = PrecomputedSource(bars.ts_event, inputs.probabilities[strategy.label])
+    else:
+        instrument = inputs.instruments[strategy.instrument]
+        streaming = StreamingSource(predictor, instrument.price_precision, instrument.size_precision)
+        streaming.warm_up(history.slice(0, len(history) - len(bars)))
+        source = streaming
+    return ModelFeed(str(strategy.model), predictor.horizon_bars, source)
+
+
+def _funding(
+    run: RunConfig, catalog: Catalog, bars: Mapping[str, BarColumns], period: tuple[int, int]
+) -> tuple[dict[str, FundingSchedule], list[str]]:
+    """Each perpetual's funding over the traded period; holes are an error or a warning, never silence."""
+    schedules: dict[str, FundingSchedule] = {}
+    warnings: list[str] = []
+    if run.venue.funding == "off":
+        return schedules, ["funding is switched off (venue.funding): it is not charged"]
+    for name in (n for n in run.instruments if "-PERP." in n):
+        stored = catalog.funding(name, period[0], period[1] + 1)
+        hours = np.diff(np.concatenate(([period[0]], stored.ts_event, [period[1]]))).max() / _HOUR_NS
+        if hours > _LONGEST_FUNDING_STEP_HOURS:
+            what = f"{name}: no funding rates for up to {hours:.0f} h of the period"
+            if run.venue.funding == "required":
+                raise DataError(f"{what}; ingest or download them (kind funding), or set venue.funding=off")
+            warnings.append(f"{what}: funding of that time is not charged")
+        schedules[name] = funding_schedule(stored, bars[name], catalog.mark(name, "8h"))
+    return schedules, warnings
+
+
+def _data_hash(
+    run: RunConfig, catalog: Catalog, funding: Mapping[str, FundingSchedule], period: tuple[int, int]
+) -> str:
+    digest = hashlib.sha256()
+    for name in run.instruments:
+        digest.update(f"{name}:{catalog.dataset_hash(name, run.data.bar, *period)}\n".encode())
+        schedule = funding.get(name)
+        if schedule is not None:
+            for values in (schedule.ts_event, schedule.rate, schedule.mark_price):
+                digest.update(values.astype("<f8" if values.dtype.kind == "f" else "<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _check_complete(assembly: Assembly, inputs: Inputs, iterations: int) -> None:
+    """The engine must have seen every bar: a run that stopped early is not a result."""
+    expected = sum(len(b) for b in inputs.bars.values())
+    if iterations < expected:
+        names = ", ".join(c.component_name for c in assembly.components)
+        raise RunFailedError(
+            f"the engine stopped after {iterations} of {expected} bars (components: {names})"
+        )
+
+
+def _from(bars: BarColumns, first_close: int) -> BarColumns:
+    return bars.slice(int(np.searchsorted(bars.ts_event, first_close)), len(bars))
+
+
+def _ns(time: datetime) -> int:
+    return int(time.timestamp()) * 1_000_000_000

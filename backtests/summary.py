@@ -1,0 +1,173 @@
+"""`summary.json`: one run in numbers, every one defined here and computed from the bundle's own tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backtests.bundle import ResultTables
+from configs.schema import RunConfig
+from models import scores
+
+__all__ = ["daily_returns", "summarise"]
+
+Floats = NDArray[np.float64]
+
+_DAYS_A_YEAR = 365
+_DAY_NS = 86_400_000_000_000
+
+
+def summarise(
+    run: RunConfig,
+    *,
+    tables: ResultTables,
+    bars: int,
+    engine_cpu_secs: float,
+    currency: str,
+    data_hash: str,
+    config_hash: str,
+    model_hashes: Mapping[str, str],
+    decisions_hash: str,
+    warnings: Sequence[str] = (),
+    model_metrics: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The summary of a finished run, ready for JSON: never NaN or infinite, None where a number is undefined.
+
+    Amounts are in `currency`. What the numbers mean:
+
+    - `final_equity` is marked to the last close; `net_pnl` is it less `starting_balance`, after all costs.
+    - `fees` and `slippage` are costs (positive = paid); `funding` is a cash flow (negative = paid). Gross
+      profit of the trades - fees - slippage + funding = net_pnl.
+    - `return_pct`, `benchmark_return_pct`: per cent of the starting balance; the benchmark, from
+      `backtests.ledger.equity_curve`, buys and holds.
+    - `sharpe`, `sortino`: from `daily_returns`, times sqrt(365); `psr`: chance that the true daily Sharpe
+      ratio is above 0. None below two days or without spread (`sortino`: without a losing day).
+    - `calmar`: compound annual return over the maximum drawdown; None below two days or without drawdown.
+    - `max_drawdown_pct`: largest fall from a peak of the equity at bar closes, in per cent of that peak.
+    - `trades` counts the rows of the positions table, one still open at the end included (`open_trades`);
+      `win_rate` is the share (0 to 1) of them with a net profit above 0; `profit_factor` their net gains over
+      their net losses, None without a loss.
+    - `exposure_pct`: share of bar closes with an open position; `turnover`: traded notional over the starting
+      balance; `trades_per_day`: per 24 hours of the traded period.
+    - `bars` counts all instruments' bars, `bars_per_sec` them per CPU second of the engine run alone.
+    - `model_hash` is one model's hash, or strategy label to hash where they differ; None without a model.
+    - `per_instrument` has the trades' own numbers by instrument id; its `net_pnl` sums to the run's.
+    """
+    equity = tables.equity["equity"].to_numpy(np.float64)
+    start = run.venue.starting_balance
+    days = (run.data.end - run.data.test_start).total_seconds() / 86_400
+    positions, fills = tables.positions, tables.fills
+    final = float(equity[-1]) if len(equity) else start
+    traded = float(fills["quantity"].to_numpy(np.float64) @ fills["price"].to_numpy(np.float64))
+    summary: dict[str, Any] = {
+        "name": run.name,
+        "strategy": ", ".join(dict.fromkeys(s.use for s in run.strategies)),
+        "instruments": list(run.instruments),
+        "start": run.data.test_start.isoformat(),
+        "end": run.data.end.isoformat(),
+        "bar": run.data.bar,
+        "bars": bars,
+        "bars_per_sec": bars / engine_cpu_secs if engine_cpu_secs > 0 else None,
+        "synthetic": run.data.synthetic is not None,
+        "currency": currency,
+        "starting_balance": start,
+        "final_equity": final,
+        **_trading(positions),
+        "net_pnl": final - start,
+        "return_pct": 100.0 * (final / start - 1.0),
+        "benchmark_return_pct": _benchmark_return_pct(tables.equity, start),
+        **_risk(tables.equity, start, days),
+        "exposure_pct": _percent(tables.equity["position_notional"] != 0.0),
+        "turnover": traded / start,
+        "orders": len(tables.orders),
+        "trades_per_day": len(positions) / days,
+        "per_instrument": {
+            name: _trading(positions[positions["instrument"] == name]) for name in run.instruments
+        },
+        "model_metrics": dict(model_metrics or {}),
+        "data_hash": data_hash,
+        "config_hash": config_hash,
+        "model_hash": _model_hash(model_hashes),
+        "decisions_hash": decisions_hash,
+        "seed": run.seed,
+        "warnings": list(warnings),
+    }
+    return {key: _finite(value) for key, value in summary.items()}
+
+
+def daily_returns(equity: pd.DataFrame, starting_balance: float) -> Floats:
+    """The equity's return over each UTC day of the run [days], as fractions.
+
+    The first day's starts from `starting_balance`. A day ends with its midnight close, so a bar counts for
+    the day it opened in. A day without bars is a return of 0. Once the equity is gone (0 or less) the day's
+    return is -1 and later ones are 0.
+    """
+    if equity.empty:
+        return np.empty(0)
+    ts = pd.DatetimeIndex(equity["ts_event"]).as_unit("ns").asi8
+    day = (ts - 1) // _DAY_NS
+    days = np.arange(day[0], day[-1] + 1)
+    values = equity["equity"].to_numpy(np.float64)[np.searchsorted(day, days, "right") - 1]
+    values = np.where(np.minimum.accumulate(values) > 0.0, values, 0.0)
+    before = np.concatenate([[starting_balance], values[:-1]])
+    growth: Floats = np.divide(values, before, out=np.ones_like(values), where=before > 0.0)
+    return growth - 1.0
+
+
+def _risk(equity: pd.DataFrame, start: float, days: float) -> dict[str, Any]:
+    returns = daily_returns(equity, start)
+    curve = np.concatenate([[start], equity["equity"].to_numpy(np.float64)])
+    drawdown = scores.max_drawdown(curve)
+    growth = max(curve[-1] / start, 0.0) ** (_DAYS_A_YEAR / days) - 1.0
+    daily_sharpe = scores.sharpe_ratio(returns)
+    return {
+        "sharpe": daily_sharpe * math.sqrt(_DAYS_A_YEAR),
+        "sortino": scores.sortino_ratio(returns, periods_per_year=_DAYS_A_YEAR),
+        "calmar": growth / drawdown if drawdown > 0.0 and len(returns) >= 2 else None,
+        "max_drawdown_pct": 100.0 * drawdown,
+        "psr": scores.probabilistic_sharpe_ratio(
+            daily_sharpe, 0.0, len(returns), scores.skewness(returns), scores.kurtosis(returns)
+        ),
+    }
+
+
+def _trading(positions: pd.DataFrame) -> dict[str, Any]:
+    net = positions["net_pnl"].to_numpy(np.float64)
+    return {
+        "trades": len(positions),
+        "open_trades": int((positions["exit_reason"] == "open").sum()),
+        "gross_pnl": float(positions["gross_pnl"].sum()),
+        "fees": float(positions["fees"].sum()),
+        "slippage": float(positions["slippage"].sum()),
+        "funding": float(positions["funding"].sum()),
+        "net_pnl": float(net.sum()),
+        "win_rate": float(np.mean(net > 0.0)) if len(net) else None,
+        "profit_factor": scores.profit_factor(net),
+    }
+
+
+def _benchmark_return_pct(equity: pd.DataFrame, start: float) -> float | None:
+    return None if equity.empty else 100.0 * (float(equity["benchmark"].iloc[-1]) / start - 1.0)
+
+
+def _percent(which: pd.Series) -> float | None:
+    return 100.0 * float(which.mean()) if len(which) else None
+
+
+def _model_hash(hashes: Mapping[str, str]) -> Any:
+    different = set(hashes.values())
+    return dict(hashes) if len(different) > 1 else next(iter(different), None)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become None, at any depth."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,288 @@
+"""Train the models of a run: features, labels, fit, metrics, bundle.
+
+    python models/train.py RUN.yaml [--set key=value]... [--out DIR] [--json]
+
+The period is [data.start, data.test_start) alone; what the backtest trades is never looked at.
+"""
+
+import ast
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+
+from catalog.store import BarColumns, Catalog
+from catalog.synthetic import ensure_synthetic
+from configs.console import command_app, emit_json, out, run_app, status
+from configs.errors import ConfigError, ModelError
+from configs.load import load_run
+from configs.schema import ModelConfig, RunConfig
+from models import bundle
+from models.dataset import PARTS, TrainingSet, build_training_set
+from models.features import FeatureSet
+from models.fit import fit_member, importance
+from models.onnx_graph import build_graph
+from models.predictor import GraphSession, Predictor
+from models.registry import Registry
+from models.scores import brier_score, classification_metrics, log_loss
+
+__all__ = ["ARTIFACTS", "ensure_bundle", "train_model", "training_key"]
+
+ARTIFACTS = Path("artifacts", "models")
+_CHECK_ROWS = 64
+_MINUTE_NS = 60_000_000_000
+_LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "xgboost")
+_DEFINING_MODULES = ("cv", "dataset", "fit", "labels", "onnx_graph")
+_DEFINITION = (
+    "probability that the price rises by take_profit_pct before it falls by stop_loss_pct; at the end of "
+    "horizon_bars a move beyond cost_bps counts for its side, bars after which nothing happens are left out"
+)
+_COLUMNS = {
+    "base rate": "base_rate",
+    "MCC": "mcc",
+    "precision": "precision",
+    "recall": "recall",
+    "ROC AUC": "roc_auc",
+    "Brier": "brier",
+    "naive Brier": "baseline_brier",
+    "log loss": "log_loss",
+    "naive log loss": "baseline_log_loss",
+}
+
+Floats = NDArray[np.float64]
+
+
+def train_model(
+    bars: BarColumns,
+    *,
+    instrument: str,
+    config: ModelConfig,
+    bar_minutes: int,
+    seed: int,
+    data_hash: str,
+    root: Path,
+    threads: int | None = None,
+) -> Path:
+    """Train one model on all of `bars` and store its bundle below `root`; returns the bundle's folder.
+
+    The same arguments give the same bundle, byte for byte, whatever `threads` (None: every core). The
+    metrics stored are those of the exported graph on rows whose outcome was a side. Raises DataError when
+    the bars are too few or show one outcome only.
+    """
+    data = build_training_set(bars, instrument=instrument, config=config, bar_minutes=bar_minutes)
+    member = fit_member(data.x, data.y, data.parts, config, seed=seed, threads=threads)
+    graph = build_graph([member])
+    p = GraphSession(graph).batch(data.x)[:, 0]
+    origin = _origin(instrument, config, data.feature_set, seed, data_hash)
+    first_open = int(bars.ts_event[0]) - bar_minutes * _MINUTE_NS
+    metadata = origin | {
+        "training_key": _digest(origin),
+        "training_period": {"start_ns": first_open, "end_ns": int(bars.ts_event[-1])},
+        "bars": len(bars),
+        "definition": _DEFINITION,
+        "trials": 1,
+        "parts": {name: _part(data, rows) for name, rows in data.parts.items()},
+        "blend": {"trees": member.tree_weight, "logistic": round(1.0 - member.tree_weight, 12)},
+        "calibration": member.calibration.to_dict(),
+        "importance": importance(member, data.feature_set.names),
+        "metrics": _metrics(data, p),
+        "check": _check_rows(data, p),
+    }
+    files = bundle.pack(graph, metadata, data.feature_set.to_dict())
+    return Registry(root).store(files, instrument, config.name)
+
+
+def training_key(instrument: str, config: ModelConfig, *, bar_minutes: int, seed: int, data_hash: str) -> str:
+    """SHA-256 (hex) over everything a training depends on: data, settings, features, code, libraries."""
+    return _digest(_origin(instrument, config, FeatureSet.default(bar_minutes), seed, data_hash))
+
+
+def ensure_bundle(run: RunConfig, model: ModelConfig, instrument: str, catalog: Catalog, root: Path) -> Path:
+    """The folder of the bundle made for exactly this training, which is done first when there is none.
+
+    With `model.bundle` that bundle is taken instead, or refused (ModelError) when it belongs to another
+    instrument or bar length or has seen bars that the backtest trades. Raises DataError when the catalog
+    lacks bars of the period.
+    """
+    if model.bundle is not None:
+        return _given_bundle(run, model.bundle, instrument)
+    start, end = _ns(run.data.start), _ns(run.data.test_start)
+    catalog.require_bars(instrument, run.data.bar, start, end, max_gap_minutes=run.data.max_gap_minutes)
+    data_hash = catalog.dataset_hash(instrument, run.data.bar, start, end)
+    same: dict[str, Any] = {"bar_minutes": run.data.bar_minutes, "seed": run.seed, "data_hash": data_hash}
+    found = Registry(root).find(instrument, model.name, training_key(instrument, model, **same))
+    if found is not None:
+        return found
+    bars = catalog.bars(instrument, run.data.bar, start, end)
+    return train_model(bars, instrument=instrument, config=model, root=root, **same)
+
+
+def _given_bundle(run: RunConfig, path: Path, instrument: str) -> Path:
+    predictor = Predictor.load(path, instrument=instrument)
+    if predictor.bar_minutes != run.data.bar_minutes:
+        raise ModelError(
+            f"{path}: trained on {predictor.bar_minutes}-minute bars, the run uses {run.data.bar}"
+        )
+    seen = predictor.metadata["training_period"]["end_ns"]
+    if seen > _ns(run.data.test_start):
+        until = datetime.fromtimestamp(seen / 1e9, UTC)
+        raise ModelError(
+            f"{path}: trained on data until {until:%Y-%m-%dT%H:%M}, the run would trade bars it has learned; "
+            "move data.test_start there or later"
+        )
+    return predictor.folder
+
+
+def _origin(
+    instrument: str, config: ModelConfig, features: FeatureSet, seed: int, data_hash: str
+) -> dict[str, Any]:
+    """Everything a training depends on."""
+    settings = config.model_dump(mode="json", exclude={"bundle"})
+    return {
+        "format": 1,
+        "instrument": instrument,
+        "kind": config.name,
+        "bar_minutes": features.bar_minutes,
+        "data_hash": data_hash,
+        "schema_hash": features.schema_hash,
+        "code_revision": _code_revision(),
+        "config": settings,
+        "config_hash": _digest(settings),
+        "label": settings["label"],
+        "seed": seed,
+        "libraries": {name: library_version(name) for name in _LIBRARIES},
+    }
+
+
+@cache
+def _code_revision() -> str:
+    """SHA-256 over the modules that define labels, splits, fit and graph; comments and docstrings aside."""
+    digest = hashlib.sha256()
+    for name in _DEFINING_MODULES:
+        tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                and ast.get_docstring(node) is not None
+            ):
+                node.body = node.body[1:]
+        digest.update(f"{name}\n{ast.unparse(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(bundle.canonical_json(value)).hexdigest()
+
+
+def _ns(moment: datetime) -> int:
+    return round(moment.timestamp()) * 1_000_000_000
+
+
+def _part(data: TrainingSet, rows: NDArray[np.int64]) -> dict[str, int]:
+    """Rows of a part and the span its labels live over (ns)."""
+    return {
+        "rows": len(rows),
+        "start_ns": int(data.label_start[rows[0]]),
+        "end_ns": int(data.label_end[rows].max()),
+    }
+
+
+def _metrics(data: TrainingSet, p: Floats) -> dict[str, dict[str, float]]:
+    """Scores of each part beside those of always stating the training part's base rate."""
+    base = float(data.y[data.parts["train"]].mean())
+    table = {}
+    for name, rows in data.parts.items():
+        y, flat = data.y[rows], np.full(len(rows), base)
+        baseline = {"baseline_brier": brier_score(y, flat), "baseline_log_loss": log_loss(y, flat)}
+        table[name] = classification_metrics(y, p[rows]) | baseline
+    return table
+
+
+def _check_rows(data: TrainingSet, p: Floats) -> dict[str, Any]:
+    """Rows spread over the whole period with the probabilities the graph gave here."""
+    rows = np.unique(np.linspace(0, len(p) - 1, _CHECK_ROWS).astype(np.int64))
+    return {"rows": data.x[rows].tolist(), "probabilities": p[rows].tolist()}
+
+
+app = command_app("Train every model that the strategies of a run use, one per instrument.")
+
+
+@app.command()
+def main(
+    run_file: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
+    ] = None,
+    root: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where bundles are kept.")] = ARTIFACTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Train on [data.start, data.test_start) and make each new bundle the candidate of its kind."""
+    run = load_run(run_file, overrides or ())
+    wanted = _wanted(run)
+    ensure_synthetic(run)
+    catalog = Catalog.open(run.data.catalog)
+    reports = []
+    for model, instrument in wanted:
+        with status(f"training {model.name} on {instrument}", quiet=as_json):
+            folder = ensure_bundle(run, model, instrument, catalog, root)
+        predictor = Predictor.load(folder, instrument=instrument)
+        if model.bundle is None:
+            Registry(root).point("candidate", folder)
+        reports.append(_report(predictor, folder))
+    if as_json:
+        emit_json({"run": run.name, "models": reports})
+        return
+    for report in reports:
+        _print(report)
+
+
+def _wanted(run: RunConfig) -> list[tuple[ModelConfig, str]]:
+    """The models the strategies ask for, with their instruments, each pair once."""
+    models = {model.name: model for model in run.models}
+    pairs = dict.fromkeys((s.model, s.instrument) for s in run.strategies if s.model is not None)
+    if not pairs:
+        raise ConfigError(f"run '{run.name}': no strategy names a model, there is nothing to train")
+    return [(models[name], instrument) for name, instrument in pairs]
+
+
+def _report(predictor: Predictor, folder: Path) -> dict[str, Any]:
+    metadata = predictor.metadata
+    return {
+        "model": metadata["kind"],
+        "instrument": predictor.instrument,
+        "bundle": str(folder),
+        "model_hash": predictor.model_hash,
+        "data_hash": metadata["data_hash"],
+        "blend": metadata["blend"],
+        "calibration": metadata["calibration"],
+        "metrics": metadata["metrics"],
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    table = Table("part", "rows", *_COLUMNS, title=f"{report['model']} on {report['instrument']}")
+    for name in PARTS:
+        scores = report["metrics"][name]
+        table.add_row(name, f"{scores['n']:,.0f}", *(_figure(scores[key]) for key in _COLUMNS.values()))
+    out.print(table)
+    out.print("naive: states the training part's base rate for every bar", highlight=False)
+    out.print(
+        f"blend: {report['blend']['trees']:.2f} trees, {report['blend']['logistic']:.2f} logistic",
+        highlight=False,
+    )
+    out.print(f"bundle: {report['bundle']}", highlight=False)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    run_app(app)
