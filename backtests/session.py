@@ -208,9 +208,10 @@ def _funding(
     """Each perpetual's funding over the traded period; holes are an error or a warning, never silence."""
     schedules: dict[str, FundingSchedule] = {}
     warnings: list[str] = []
-    if run.venue.funding == "off":
+    perpetuals = [name for name in run.instruments if "-PERP." in name]
+    if perpetuals and run.venue.funding == "off":
         return schedules, ["funding is switched off (venue.funding): it is not charged"]
-    for name in (n for n in run.instruments if "-PERP." in n):
+    for name in perpetuals:
         stored = catalog.funding(name, period[0], period[1] + 1)
         hours = np.diff(np.concatenate(([period[0]], stored.ts_event, [period[1]]))).max() / _HOUR_NS
         if hours > _LONGEST_FUNDING_STEP_HOURS:
