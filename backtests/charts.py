@@ -94,7 +94,7 @@ def theme(mode: Literal["light", "dark"]) -> dict[str, Any]:
         "yaxis": axis,
         "hoverlabel": {"bgcolor": colour["paper"], "font": {"color": colour["text"]}},
         "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
-        "margin": {"l": 64, "r": 16, "t": 36, "b": 40},
+        "margin": {"l": 64, "r": 16, "t": 54, "b": 40},
         "separators": ".,",
     }
     return {"layout": layout}
@@ -104,8 +104,9 @@ def equity_figure(equity: pd.DataFrame, *, currency: str = "") -> go.Figure:
     """Equity against buy-and-hold, the drawdown of both, and the position as a share of equity.
 
     `equity` is the bundle's equity table. Where buy-and-hold moved so much more that the strategy would look
-    flat beside it, a panel shows the strategy at its own scale, and the drawdown is its own only. Long runs are thinned to about 2,000 points a
-    line, keeping each stretch's lowest and highest value, so no drawdown is smoothed away.
+    flat beside it, a panel shows the strategy at its own scale, and the drawdown is its own only. Long runs
+    are thinned to about 2,000 points a line, keeping each stretch's lowest and highest value, so no drawdown
+    is smoothed away.
     """
     alone = _range(equity["benchmark"]) > _FLAT_BESIDE * _range(equity["equity"]) > 0
     heights = [0.36, 0.26, 0.22, 0.16] if alone else [0.56, 0.24, 0.20]
@@ -280,7 +281,7 @@ def decisions_figure(decisions: pd.DataFrame, positions: pd.DataFrame) -> go.Fig
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text="Count", rangemode="tozero")
     return figure.update_layout(
-        height=110 + 30 * max(len(counts), 1), showlegend=False, margin={"r": 70, "t": 12}
+        height=110 + 30 * max(len(counts), 1), showlegend=False, margin={"r": 70, "t": 30}
     )
 
 

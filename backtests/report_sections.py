@@ -65,7 +65,7 @@ def header(bundle: ResultBundle) -> str:
 
 
 def banners(bundle: ResultBundle) -> str:
-    """What a reader has to know before any number: synthetic data, the run's warnings, a run without trades."""
+    """What a reader has to know first: synthetic data, the run's warnings, a run without trades."""
     parts = []
     if bundle.summary.get("synthetic"):
         message = f"<strong>Not a real market.</strong> {text(SYNTHETIC)}"

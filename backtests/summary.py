@@ -1,4 +1,25 @@
-"""`summary.json`: one run in numbers, every one defined here and computed from the bundle's own tables."""
+"""`summary.json`: one run in numbers, every one defined here and computed from the bundle's own tables.
+
+Amounts are in `currency`. What the numbers mean:
+
+- `final_equity` is marked to the last close; `net_pnl` is it less `starting_balance`, after all costs.
+- `fees` and `slippage` are costs (positive = paid); `funding` is a cash flow (negative = paid). Gross
+  profit of the trades - fees - slippage + funding = net_pnl.
+- `return_pct`, `benchmark_return_pct`: per cent of the starting balance; the benchmark, from
+  `backtests.ledger.equity_curve`, buys and holds.
+- `sharpe`, `sortino`: from `daily_returns`, times sqrt(365); `psr`: chance that the true daily Sharpe
+  ratio is above 0. None below two days or without spread (`sortino`: without a losing day).
+- `calmar`: compound annual return over the maximum drawdown; None below two days or without drawdown.
+- `max_drawdown_pct`: largest fall from a peak of the equity at bar closes, in per cent of that peak.
+- `trades` counts the rows of the positions table, one still open at the end included (`open_trades`);
+  `win_rate` is the share (0 to 1) of them with a net profit above 0; `profit_factor` their net gains over
+  their net losses, None without a loss.
+- `exposure_pct`: share of bar closes with an open position; `turnover`: traded notional over the starting
+  balance; `trades_per_day`: per 24 hours of the traded period.
+- `bars` counts all instruments' bars, `bars_per_sec` them per CPU second of the engine run alone.
+- `model_hash` is one model's hash, or strategy label to hash where they differ; None without a model.
+- `per_instrument` has the trades' own numbers by instrument id; its `net_pnl` sums to the run's.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,32 +57,10 @@ def summarise(
 ) -> dict[str, Any]:
     """The summary of a finished run, ready for JSON: never NaN or infinite, None where a number is undefined.
 
-    Amounts are in `currency`. What the numbers mean:
-
-    - `final_equity` is marked to the last close; `net_pnl` is it less `starting_balance`, after all costs.
-    - `fees` and `slippage` are costs (positive = paid); `funding` is a cash flow (negative = paid). Gross
-      profit of the trades - fees - slippage + funding = net_pnl.
-    - `return_pct`, `benchmark_return_pct`: per cent of the starting balance; the benchmark, from
-      `backtests.ledger.equity_curve`, buys and holds.
-    - `sharpe`, `sortino`: from `daily_returns`, times sqrt(365); `psr`: chance that the true daily Sharpe
-      ratio is above 0. None below two days or without spread (`sortino`: without a losing day).
-    - `calmar`: compound annual return over the maximum drawdown; None below two days or without drawdown.
-    - `max_drawdown_pct`: largest fall from a peak of the equity at bar closes, in per cent of that peak.
-    - `trades` counts the rows of the positions table, one still open at the end included (`open_trades`);
-      `win_rate` is the share (0 to 1) of them with a net profit above 0; `profit_factor` their net gains over
-      their net losses, None without a loss.
-    - `exposure_pct`: share of bar closes with an open position; `turnover`: traded notional over the starting
-      balance; `trades_per_day`: per 24 hours of the traded period.
-    - `bars` counts all instruments' bars, `bars_per_sec` them per CPU second of the engine run alone.
-    - `model_hash` is one model's hash, or strategy label to hash where they differ; None without a model.
-    - `per_instrument` has the trades' own numbers by instrument id; its `net_pnl` sums to the run's.
+    The module's docstring defines each number; `model_metrics` is passed on as it is.
     """
-    equity = tables.equity["equity"].to_numpy(np.float64)
-    start = run.venue.starting_balance
     days = (run.data.end - run.data.test_start).total_seconds() / 86_400
-    positions, fills = tables.positions, tables.fills
-    final = float(equity[-1]) if len(equity) else start
-    traded = float(fills["quantity"].to_numpy(np.float64) @ fills["price"].to_numpy(np.float64))
+    positions = tables.positions
     summary: dict[str, Any] = {
         "name": run.name,
         "strategy": ", ".join(dict.fromkeys(s.use for s in run.strategies)),
@@ -73,15 +72,9 @@ def summarise(
         "bars_per_sec": bars / engine_cpu_secs if engine_cpu_secs > 0 else None,
         "synthetic": run.data.synthetic is not None,
         "currency": currency,
-        "starting_balance": start,
-        "final_equity": final,
         **_trading(positions),
-        "net_pnl": final - start,
-        "return_pct": 100.0 * (final / start - 1.0),
-        "benchmark_return_pct": _benchmark_return_pct(tables.equity, start),
-        **_risk(tables.equity, start, days),
-        "exposure_pct": _percent(tables.equity["position_notional"] != 0.0),
-        "turnover": traded / start,
+        **_account(tables, run.venue.starting_balance),
+        **_risk(tables.equity, run.venue.starting_balance, days),
         "orders": len(tables.orders),
         "trades_per_day": len(positions) / days,
         "per_instrument": {
@@ -117,6 +110,24 @@ def daily_returns(equity: pd.DataFrame, starting_balance: float) -> Floats:
     return growth - 1.0
 
 
+def _account(tables: ResultTables, start: float) -> dict[str, Any]:
+    equity, fills = tables.equity, tables.fills
+    final, benchmark = (
+        float(equity[name].iloc[-1]) if len(equity) else None for name in ("equity", "benchmark")
+    )
+    final = start if final is None else final
+    traded = float(fills["quantity"].to_numpy(np.float64) @ fills["price"].to_numpy(np.float64))
+    return {
+        "starting_balance": start,
+        "final_equity": final,
+        "net_pnl": final - start,
+        "return_pct": 100.0 * (final / start - 1.0),
+        "benchmark_return_pct": None if benchmark is None else 100.0 * (benchmark / start - 1.0),
+        "exposure_pct": _percent(equity["position_notional"] != 0.0),
+        "turnover": traded / start,
+    }
+
+
 def _risk(equity: pd.DataFrame, start: float, days: float) -> dict[str, Any]:
     returns = daily_returns(equity, start)
     curve = np.concatenate([[start], equity["equity"].to_numpy(np.float64)])
@@ -147,10 +158,6 @@ def _trading(positions: pd.DataFrame) -> dict[str, Any]:
         "win_rate": float(np.mean(net > 0.0)) if len(net) else None,
         "profit_factor": scores.profit_factor(net),
     }
-
-
-def _benchmark_return_pct(equity: pd.DataFrame, start: float) -> float | None:
-    return None if equity.empty else 100.0 * (float(equity["benchmark"].iloc[-1]) / start - 1.0)
 
 
 def _percent(which: pd.Series) -> float | None:

@@ -34,6 +34,7 @@ __all__ = [
     "thin_indices",
 ]
 
+_REQUIRED = ("config.yaml", *(f"{name}.parquet" for name in ("equity", "positions", "fills", "decisions")))
 _MINUTE_NS = 60_000_000_000
 _CANDLE_MINUTES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 2880, 4320, 10_080)
 _WILSON_Z = 1.959963984540054  # two-sided 95 %
@@ -72,6 +73,9 @@ def read_bundle(path: Path) -> ResultBundle:
     """
     if not (path / "summary.json").is_file():
         raise DataError(f"{path} is no result bundle (no summary.json there); make one with backtests/run.py")
+    missing = [name for name in _REQUIRED if not (path / name).is_file()]
+    if missing:
+        raise DataError(f"{path}: the bundle lacks {', '.join(missing)}; run the backtest again")
     try:
         return ResultBundle(
             path=path,
@@ -84,14 +88,9 @@ def read_bundle(path: Path) -> ResultBundle:
             decisions=pd.read_parquet(path / "decisions.parquet"),
             model_test=_read_model_test(path / "model_test.parquet"),
         )
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: the bundle lacks {Path(error.filename).name}; run the backtest again"
-        ) from None
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: a file of the bundle cannot be read ({error}); run the backtest again"
-        ) from None
+        what = " ".join(str(error).split())
+        raise DataError(f"{path}: a file of the bundle cannot be read ({what}); run it again") from None
 
 
 def thin_indices(values: NDArray[np.float64], limit: int) -> NDArray[np.int64]:

@@ -108,8 +108,8 @@ class OnlyTrades(Strategy):
         )
 
 
-def bare_engine(inputs: Inputs, positions: pd.DataFrame | None) -> tuple[float, int]:
-    """CPU seconds of an engine with the same bars and `OnlyTrades` (None: no strategy), and its fills."""
+def bare_engine(inputs: Inputs, positions: pd.DataFrame | None) -> float:
+    """CPU seconds of an engine with the same bars and `OnlyTrades` (None: no strategy)."""
     run = inputs.run
     name = run.instruments[0]
     instrument = inputs.instruments[name]
@@ -123,9 +123,8 @@ def bare_engine(inputs: Inputs, positions: pd.DataFrame | None) -> tuple[float, 
     began = process_time()
     engine.run()
     spent = process_time() - began
-    fills = sum(len(o.events) > 0 and o.filled_qty.as_double() > 0 for o in engine.cache.orders())
     engine.dispose()
-    return spent, int(fills)
+    return spent
 
 
 def positions_of(inputs: Inputs, outcome: Outcome) -> pd.DataFrame:
@@ -196,8 +195,8 @@ def main() -> None:
             result.simulation.engine.dispose()
             return result.engine_cpu_secs
 
-        alone = best_of(lambda: bare_engine(inputs, None)[0])
-        trading = best_of(lambda: bare_engine(inputs, positions)[0])
+        alone = best_of(lambda: bare_engine(inputs, None))
+        trading = best_of(lambda: bare_engine(inputs, positions))
         precomputed = best_of(lambda: engine_secs(inputs))
         live_like = min(engine_secs(streaming), engine_secs(streaming))
         row_secs = one_row_secs(inputs)

@@ -71,8 +71,8 @@ def bars_from_table(table: pa.Table) -> BarColumns:
         raise DataError(
             "the bar file names no price and size precision; it was not written as a bar file"
         ) from error
-    prices = (_floats(table[column], price) for column in PRICE_FIELDS)
-    return BarColumns(times_of(table), *prices, _floats(table["volume"], size))
+    opens, high, low, close = (_floats(table[column], price) for column in PRICE_FIELDS)
+    return BarColumns(times_of(table), opens, high, low, close, _floats(table["volume"], size))
 
 
 def funding_to_table(funding: FundingColumns) -> pa.Table:
@@ -93,14 +93,13 @@ def mark_to_table(bars: BarColumns) -> pa.Table:
 
 def mark_from_table(table: pa.Table) -> BarColumns:
     """The inverse of `mark_to_table`, with zero volume."""
-    return BarColumns(
-        times_of(table), *(_column(table[name]) for name in PRICE_FIELDS), np.zeros(table.num_rows)
-    )
+    opens, high, low, close = (_column(table[name]) for name in PRICE_FIELDS)
+    return BarColumns(times_of(table), opens, high, low, close, np.zeros(table.num_rows))
 
 
 def times_of(table: pa.Table) -> NDArray[np.int64]:
     """The table's ts_event as int64 ns."""
-    times: NDArray[np.int64] = _column(table["ts_event"].cast(pa.int64()))
+    times: NDArray[np.int64] = table["ts_event"].cast(pa.int64()).to_numpy()
     return times
 
 

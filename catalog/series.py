@@ -137,7 +137,7 @@ class Series:
 
     def _joined(self, parts: list[pa.Table]) -> pa.Table:
         """Several files (another writer's) as one series: in order, and rows present twice once."""
-        table = pa.concat_tables(parts).replace_schema_metadata(parts[0].schema.metadata)
+        table = pa.concat_tables(parts)
         times = times_of(table)
         order = np.argsort(times, kind="stable")
         times = times[order]
@@ -224,6 +224,9 @@ def _read_file(path: Path, first: int | None, last: int | None, columns: Sequenc
         with pq.ParquetFile(path) as file:
             groups = _groups(file.metadata, first, last)
             table = file.read_row_groups(groups, columns=None if columns is None else list(columns))
+            table = table.replace_schema_metadata(
+                file.schema_arrow.metadata
+            )  # not read along from every writer
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} is no readable Parquet file ({error}); delete it, ingest again") from error
     if (first is None and last is None) or not table.num_rows:

@@ -131,7 +131,7 @@ class Catalog:
     def instrument_ids(self) -> list[str]:
         """The ids of all stored instruments, sorted."""
         folders = (self.path / "data" / name for name in _FOLDERS.values())
-        return sorted(entry.parent.name for folder in folders for entry in folder.glob("*/*.parquet"))
+        return sorted({entry.parent.name for folder in folders for entry in folder.glob("*/*.parquet")})
 
     # bars
 

@@ -15,7 +15,7 @@ from backtests.summary import summarise
 from catalog.store import BarColumns
 from configs.load import config_hash
 from configs.schema import RunConfig
-from models.scores import classification_metrics
+from models.scores import brier_score, classification_metrics, log_loss
 
 __all__ = ["BTC", "ETH", "random_bars", "write_bundle"]
 
@@ -147,20 +147,7 @@ def write_bundle(
         t for name, columns in bars.items() for t in _trade(name, columns, rng, trades_per_day, strategy)
     ]
     trades = sorted(trades, key=lambda t: (t.entry, t.instrument))[:max_trades]
-    positions = pd.DataFrame(
-        [_position(i, t, bars) for i, t in enumerate(trades, 1)], columns=POSITION_COLUMNS
-    )
-    fills, orders = _orders(trades, bars)
-    tables = ResultTables(
-        positions=_typed(
-            positions, ("entry_time", "exit_time"), ("strategy", "instrument", "side", "exit_reason")
-        ),
-        fills=fills,
-        orders=orders,
-        equity=_equity(trades, bars),
-        decisions=_decisions(trades, bars, rng),
-        model_test=_model_test(bars, rng, model),
-    )
+    tables = _tables(trades, bars, rng, model)
     run = _run_config(path.name, bars, catalog, synthetic)
     summary = summarise(
         run,
@@ -179,6 +166,25 @@ def write_bundle(
     path.parent.mkdir(parents=True, exist_ok=True)
     publish(write_files(path, run=run, summary=summary, tables=tables, model_hashes={}), path)
     return path
+
+
+def _tables(
+    trades: Sequence[_Trade], bars: Mapping[str, BarColumns], rng: np.random.Generator, model: bool
+) -> ResultTables:
+    positions = pd.DataFrame(
+        [_position(i, t, bars) for i, t in enumerate(trades, 1)], columns=POSITION_COLUMNS
+    )
+    fills, orders = _orders(trades, bars)
+    return ResultTables(
+        positions=_typed(
+            positions, ("entry_time", "exit_time"), ("strategy", "instrument", "side", "exit_reason")
+        ),
+        fills=fills,
+        orders=orders,
+        equity=_equity(trades, bars),
+        decisions=_decisions(trades, bars, rng),
+        model_test=_model_test(bars, rng, model),
+    )
 
 
 def _trade(
@@ -332,11 +338,10 @@ def _metrics(tests: pd.DataFrame) -> dict[str, Any]:
     return metrics
 
 
-def _split_metrics(part: pd.DataFrame) -> dict[str, float | None]:
-    scores = classification_metrics(part["outcome"].to_numpy(), part["probability"].to_numpy())
-    naive = classification_metrics(part["outcome"].to_numpy(), np.full(len(part), 0.5))
-    values = scores | {f"baseline_{k}": v for k, v in naive.items()}
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+def _split_metrics(part: pd.DataFrame) -> dict[str, float]:
+    outcome, flat = part["outcome"].to_numpy(), np.full(len(part), 0.5)
+    baseline = {"baseline_brier": brier_score(outcome, flat), "baseline_log_loss": log_loss(outcome, flat)}
+    return classification_metrics(outcome, part["probability"].to_numpy()) | baseline
 
 
 def _run_config(name: str, bars: Mapping[str, BarColumns], catalog: Path, synthetic: bool) -> RunConfig:

@@ -22,7 +22,7 @@ HEADER = (
 
 
 def bars(n: int, first: int = 0, *, minutes: int = 1, price: float = 100_000.0) -> BarColumns:
-    """Bars number `first` to `first + n - 1` after JUNE; bar i opens at price + i/10 and is the same in any slice."""
+    """Bars `first` to `first + n - 1` after JUNE; bar i opens at price + i/10, the same in every call."""
     number = np.arange(first, first + n)
     opens = np.round(price + number / 10, 1)
     close = np.round(opens + np.where(number % 2, 0.3, -0.3), 1)
@@ -54,15 +54,15 @@ def catalog_with(path: Path, *instruments: str, columns: BarColumns | None = Non
     return catalog
 
 
-def kline_csv(
-    columns: BarColumns, *, header: bool = True, unit_ns: int = 1_000_000, minutes: int = 1
-) -> str:
+def kline_csv(columns: BarColumns, *, header: bool = True, unit_ns: int = 1_000_000, minutes: int = 1) -> str:
     """The bars as the Binance archive writes them, times in units of `unit_ns`."""
     length = minutes * MINUTE_NS
     lines = [HEADER] if header else []
     for i in range(len(columns)):
         opened = (int(columns.ts_event[i]) - length) // unit_ns
         closed = int(columns.ts_event[i]) // unit_ns - 1
-        values = [Decimal(str(getattr(columns, name)[i])) for name in ("open", "high", "low", "close", "volume")]
+        values = [
+            Decimal(str(getattr(columns, name)[i])) for name in ("open", "high", "low", "close", "volume")
+        ]
         lines.append(",".join(map(str, [opened, *values, closed, "1000.5", 12, "0.5", "500.2", 0])))
     return "\n".join(lines) + "\n"

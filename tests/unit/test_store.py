@@ -47,7 +47,10 @@ def test_nautilus_reads_exactly_what_was_written(tmp_path: Path) -> None:
     expected = [
         Bar(
             kind,
-            *(Price.from_str(f"{getattr(columns, name)[i]:.1f}") for name in ("open", "high", "low", "close")),
+            *(
+                Price.from_str(f"{getattr(columns, name)[i]:.1f}")
+                for name in ("open", "high", "low", "close")
+            ),
             Quantity.from_str(f"{columns.volume[i]:.3f}"),
             int(columns.ts_event[i]),
             int(columns.ts_event[i]),
@@ -76,6 +79,8 @@ def test_a_catalog_written_by_nautilus_is_read_here(tmp_path: Path) -> None:
         *(100.1, 100.9, 99.7, 100.0),
         2.5,
     )
+    assert Catalog.open(tmp_path).write_bars(BTC, "1m", bars(2, first=2)).rows == 2
+    assert len(nautilus.query_bars([str(kind)])) == 4
 
 
 def test_values_come_back_as_the_floats_that_their_text_gives(tmp_path: Path) -> None:
@@ -114,7 +119,9 @@ def test_reading_a_series_that_is_not_stored_gives_no_rows(tmp_path: Path) -> No
 
 
 def test_bars_of_an_unknown_instrument_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no instrument ETHUSDT-PERP\.BINANCE .*stored: BTCUSDT-PERP\.BINANCE"):
+    with pytest.raises(
+        DataError, match=r"no instrument ETHUSDT-PERP\.BINANCE .*stored: BTCUSDT-PERP\.BINANCE"
+    ):
         catalog_with(tmp_path).write_bars("ETHUSDT-PERP.BINANCE", "1m", bars(2))
 
 
@@ -213,7 +220,9 @@ def test_missing_bars_name_the_gap_and_what_is_there(
 ) -> None:
     catalog = catalog_with(tmp_path, columns=BarColumns.join([bars(60), bars(60, first=65)]))
     with pytest.raises(DataError, match=f"no 1m bars of {BTC} {expected}") as caught:
-        catalog.require_bars(BTC, "1m", JUNE + start * MINUTE_NS, JUNE + end * MINUTE_NS, max_gap_minutes=limit)
+        catalog.require_bars(
+            BTC, "1m", JUNE + start * MINUTE_NS, JUNE + end * MINUTE_NS, max_gap_minutes=limit
+        )
     assert "(stored: 2025-06-01 00:00 to 2025-06-01 01:00; 2025-06-01 01:05 to" in str(caught.value)
 
 
@@ -227,7 +236,10 @@ def _altered(index: int, **values: float) -> BarColumns:
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (_altered(2, ts_event=JUNE), "row 3: 2025-06-01 00:00 comes after 2025-06-01 00:02; times must increase"),
+        (
+            _altered(2, ts_event=JUNE),
+            "row 3: 2025-06-01 00:00 comes after 2025-06-01 00:02; times must increase",
+        ),
         (_altered(2, ts_event=JUNE + 2 * MINUTE_NS), "row 3: 2025-06-01 00:02 appears twice"),
         (_altered(2, ts_event=JUNE + 3 * MINUTE_NS - 1), "row 3: .* is not aligned to 1m"),
         (_altered(3, open=np.nan), "row 4: open nan .*00:04 is not a positive price"),
@@ -316,7 +328,9 @@ def test_funding_that_disagrees_is_refused_unless_replaced(tmp_path: Path) -> No
     catalog = catalog_with(tmp_path)
     catalog.write_funding(BTC, funding(3))
     other = dataclasses.replace(funding(3), rate=np.array([1e-5, 5e-5, 3e-5]))
-    with pytest.raises(DataError, match="funding rates of BTCUSDT-PERP.BINANCE .*first at 2025-06-01 08:00"):
+    with pytest.raises(
+        DataError, match=r"funding rates of BTCUSDT-PERP\.BINANCE .*first at 2025-06-01 08:00"
+    ):
         catalog.write_funding(BTC, other)
     assert catalog.write_funding(BTC, other, replace=True).status == "replaced"
     assert catalog.funding(BTC).rate.tolist() == [1e-5, 5e-5, 3e-5]
@@ -364,7 +378,7 @@ def test_other_filters_are_refused_unless_replaced(tmp_path: Path) -> None:
     catalog = catalog_with(tmp_path)
     spec = dataclasses.replace(find_spec("BTCUSDT", "um"), min_notional=Decimal(50), as_of="2026-01-01")
     other = build_instrument(spec)
-    with pytest.raises(DataError, match="min_notional 100.00000000 USDT stored, 50.00000000 USDT given"):
+    with pytest.raises(DataError, match=r"min_notional 100\.0+ USDT stored, 50\.0+ USDT given"):
         catalog.write_instrument(other)
     assert catalog.write_instrument(other, replace=True).status == "replaced"
     assert str(catalog.instrument(BTC).min_notional) == "50.00000000 USDT"
@@ -374,7 +388,7 @@ def test_other_filters_are_refused_unless_replaced(tmp_path: Path) -> None:
 def test_a_precision_that_stored_bars_do_not_have_is_refused(tmp_path: Path) -> None:
     catalog = catalog_with(tmp_path, columns=bars(3))
     finer = build_instrument(dataclasses.replace(find_spec("BTCUSDT", "um"), tick=Decimal("0.01")))
-    with pytest.raises(DataError, match="has bars at another precision .*use a new catalog folder"):
+    with pytest.raises(DataError, match=r"has bars at another precision .*use a new catalog folder"):
         catalog.write_instrument(finer, replace=True)
 
 
