@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 
 import pandas as pd
 from nautilus_trader.common import DataActor, DataActorConfig
@@ -62,4 +63,9 @@ def decisions_hash(records: list[AuditRecord]) -> str:
 
 
 def _canonical(record: AuditRecord) -> str:
-    return json.dumps(record.detail, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """Floats that JSON does not know (a refused NaN, say) become words: nan, inf, -inf."""
+    detail = {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.detail.items()
+    }
+    return json.dumps(detail, sort_keys=True, separators=(",", ":"), allow_nan=False)

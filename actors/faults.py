@@ -20,15 +20,14 @@ class Failing(Protocol):
     component_name: str
 
 
-def guarded[**P, R](handler: Callable[P, R]) -> Callable[P, R]:
+def guarded[R](handler: Callable[..., R]) -> Callable[..., R]:
     """Wrap one handler: keep the first exception on its component, ask for shutdown, raise it again."""
 
     @functools.wraps(handler)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(component: Any, *event: Any) -> R:
         try:
-            return handler(*args, **kwargs)
+            return handler(component, *event)
         except BaseException as error:
-            component: Any = args[0]
             if component.failure is None:
                 component.failure = error
                 component.shutdown_system(f"{component.component_name}: {error!r}")

@@ -5,12 +5,9 @@
 the fast path of a backtest. Both are bit-identical (features and model are, row by row and in a batch).
 """
 
-import math
 from typing import Protocol
 
 import numpy as np
-from models.features import OnlineFeatures, feature_matrix
-from models.predictor import Predictor
 from nautilus_trader.common import DataActor, DataActorConfig
 from nautilus_trader.model import ActorId, Bar, BarType
 from numpy.typing import NDArray
@@ -19,6 +16,8 @@ from actors.faults import fail_loud
 from actors.messages import Forecast, forecast_topic
 from catalog.store import BarColumns
 from configs.errors import RunFailedError
+from models.features import OnlineFeatures, feature_matrix
+from models.predictor import Predictor
 
 __all__ = ["ForecastSource", "Forecaster", "PrecomputedSource", "StreamingSource", "forecast_bars"]
 
@@ -88,14 +87,25 @@ class StreamingSource:
 
 @fail_loud
 class Forecaster(DataActor):
-    """Publishes a `Forecast` for every closed bar of one instrument once its model is warm."""
+    """Publishes a `Forecast` at a bar's close, once the model is warm.
+
+    Probabilities nearer to one half than `quiet_band` are kept back: no listener would act on them, and that
+    is what a model says on most bars.
+    """
 
     def __new__(cls, name: str, **_: object) -> "Forecaster":
         """The engine takes a component's identity when the object is made."""
         return super().__new__(cls, DataActorConfig(actor_id=ActorId(name)))  # type: ignore[call-arg]
 
     def __init__(
-        self, name: str, *, bar_type: BarType, model: str, horizon_bars: int, source: ForecastSource
+        self,
+        name: str,
+        *,
+        bar_type: BarType,
+        model: str,
+        horizon_bars: int,
+        source: ForecastSource,
+        quiet_band: float = 0.0,
     ) -> None:
         super().__init__(DataActorConfig(actor_id=ActorId(name)))
         self.component_name = name
@@ -105,16 +115,17 @@ class Forecaster(DataActor):
         self._topic = forecast_topic(self._instrument)
         self._model = model
         self._horizon_bars = horizon_bars
-        self._source = source
+        self._probability = source.probability
+        self._quiet_band = quiet_band
 
     def on_start(self) -> None:
         """Follow the instrument's bars."""
         self.subscribe_bars(self._bar_type)
 
     def on_bar(self, bar: Bar) -> None:
-        """Publish the probability at this bar's close, or nothing while there is none."""
-        probability = self._source.probability(bar)
-        if not math.isnan(probability):
+        """Publish the probability at this bar's close, or nothing while there is none (NaN)."""
+        probability = self._probability(bar)
+        if abs(probability - 0.5) >= self._quiet_band:
             self.publish_message(
                 self._topic,
                 Forecast(

@@ -74,7 +74,7 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
     """
     check_strategies(run)
     if run.data.synthetic is not None:
-        with status("making the synthetic market (once)", quiet=quiet):
+        with status("synthetic market: find, or make once", quiet=quiet):
             ensure_synthetic(run)
     catalog = Catalog.open(run.data.catalog)
     start, test_start, end = (_ns(t) for t in (run.data.start, run.data.test_start, run.data.end))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter, process_time
@@ -108,12 +109,12 @@ class OnlyTrades(Strategy):
         )
 
 
-def bare_engine(inputs: Inputs, positions: pd.DataFrame | None) -> float:
+def bare_engine(inputs: Inputs, positions: pd.DataFrame | None, *, funded: bool = False) -> float:
     """CPU seconds of an engine with the same bars and `OnlyTrades` (None: no strategy)."""
     run = inputs.run
     name = run.instruments[0]
     instrument = inputs.instruments[name]
-    engine = build_engine(run, [instrument], {}).engine
+    engine = build_engine(run, [instrument], inputs.funding if funded else {}).engine
     start, end = (int(t.timestamp()) * 10**9 for t in (run.data.test_start, run.data.end))
     engine.add_data(inputs.catalog.engine_bars(name, run.data.bar, start, end))
     if positions is not None:
@@ -197,6 +198,8 @@ def main() -> None:
 
         alone = best_of(lambda: bare_engine(inputs, None))
         trading = best_of(lambda: bare_engine(inputs, positions))
+        funded = best_of(lambda: bare_engine(inputs, positions, funded=True))
+        unfunded = best_of(lambda: engine_secs(replace(inputs, funding={})))
         precomputed = best_of(lambda: engine_secs(inputs))
         live_like = min(engine_secs(streaming), engine_secs(streaming))
         row_secs = one_row_secs(inputs)
@@ -208,8 +211,10 @@ def main() -> None:
         for what, secs in (
             ("engine alone", alone),
             ("engine and a strategy that only trades", trading),
-            ("Sextant, forecasts precomputed", precomputed),
-            ("Sextant, streaming (one prediction a bar)", live_like),
+            ("the same with funding settled", funded),
+            ("Sextant, forecasts precomputed, no funding", unfunded),
+            ("Sextant, forecasts precomputed, with funding", precomputed),
+            ("Sextant, streaming (one prediction a bar), with funding", live_like),
             ("  of it, the model alone", row_secs * bars),
         ):
             table.add_row(what, f"{bars / secs:,.0f}", f"{secs:.2f}", f"{trading / secs:.2f}")

@@ -81,6 +81,7 @@ def assemble(
                     model=feed.model,
                     horizon_bars=feed.horizon_bars,
                     source=feed.source,
+                    quiet_band=_quiet_band(index, config),
                 )
             )
         traders.append(TradingStrategy(_setup(run, index, config, instrument, kind)))
@@ -107,6 +108,12 @@ def _setup(
         limits=_limits(run, config),
         rules=_rules(instrument),
     )
+
+
+def _quiet_band(index: int, config: StrategyConfig) -> float:
+    """How near to one half a probability may be before the strategy cares: 0 unless the module says so."""
+    module, params = _module_and_params(index, config)
+    return float(module.quiet_band(params)) if hasattr(module, "quiet_band") else 0.0
 
 
 def _module_and_params(index: int, config: StrategyConfig) -> tuple[ModuleType, object]:

@@ -78,12 +78,13 @@ class TradingStrategy(Strategy):
         self._id = setup.instrument.id
         self._instrument = str(setup.instrument.id)
         self._digits = setup.instrument.price_precision
+        self._size_digits = setup.instrument.size_precision
         self._tick = setup.rules.tick_size
         self._ticks_per_unit = round(1.0 / self._tick) if self._tick < 1.0 else 1.0 / self._tick
         self._units = 10.0**self._digits
         self._bars = 0
         self._ts = 0
-        self._close = math.nan
+        self._bar: Bar | None = None
         self._forecast: Forecast | None = None
         self._plan: trade.PlanState | None = None
         self._approved: Approved | None = None
@@ -103,20 +104,23 @@ class TradingStrategy(Strategy):
     def on_bar(self, bar: Bar) -> None:
         """Carry an open trade on, then decide if the bar's forecast is already there."""
         self._bars += 1
+        self._bar = bar
         self._ts = bar.ts_event
-        self._close = round(bar.close.as_double() * self._units) / self._units
         if self._plan is not None:
             self._carry_on(self._plan)
+        elif self._recheck:
+            self._protect()
         if self._setup.model is None:
             self._decide(math.nan)
         elif self._forecast is not None and self._forecast.ts_event == self._ts:
             self._decide(self._forecast.probability)
 
     def on_forecast(self, message: object) -> None:
-        """Keep the newest forecast of our model; decide if its bar has already been seen."""
+        """Keep the newest forecast of our model, one a bar; decide if its bar has already been seen."""
         if not isinstance(message, Forecast):
             raise TypeError(f"forecast topic carries Forecast only, got {type(message).__name__}")
-        if message.model != self._setup.model:
+        known = self._forecast
+        if message.model != self._setup.model or (known is not None and message.ts_event <= known.ts_event):
             return
         self._forecast = message
         if message.ts_event == self._ts:
@@ -134,7 +138,8 @@ class TradingStrategy(Strategy):
             if intent.side != side and self._setup.exit_on_opposite and self._exit_reason is None:
                 self._audit_intent(intent, probability)
                 self._exit("opposite")
-        elif "entry" not in self._orders and self._exit_reason is None:
+        elif not any(self._working(role) for role in self._orders):
+            # an order still under way, even a cancelled one, could act on the next position
             self._audit_intent(intent, probability)
             self._enter(intent)
 
@@ -174,37 +179,40 @@ class TradingStrategy(Strategy):
         venue = self._id.venue
         quote = self._setup.instrument.quote_currency
         account = self.portfolio.account(venue)
-        equity = self.portfolio.equity(venue).get(quote)
         free = account.balance_free(quote) if account is not None else None
-        if account is None or free is None or equity is None:
-            return Account(0.0, 0.0, 1.0)  # no account, no entry: an equity of 0 is refused
-        leverage = 1.0
-        if account.is_margin_account():
-            # the engine charges margin_init / its leverage: together they make the venue's leverage
-            leverage = float(account.leverage(self._id)) / (float(self._setup.instrument.margin_init) or 1.0)
-        return Account(equity.as_double(), free.as_double(), leverage)
+        equity = self.portfolio.equity(venue).get(quote)
+        exposures = self.portfolio.net_exposures(venue)
+        if account is None or free is None or equity is None or exposures is None:
+            return Account(0.0, 0.0, 1.0)  # no account or no prices, no entry: an equity of 0 is refused
+        held = exposures[quote].as_double() if quote in exposures else 0.0
+        if not account.is_margin_account():
+            # on spot the engine's equity in the quote currency is the cash alone; the coins count, too
+            return Account(equity.as_double() + held, free.as_double(), 1.0, held)
+        # the engine charges margin_init / its leverage: together they make the venue's leverage
+        leverage = float(account.leverage(self._id)) / (float(self._setup.instrument.margin_init) or 1.0)
+        return Account(equity.as_double(), free.as_double(), leverage, held)
 
     # -- the plan ------------------------------------------------------------------------------------------
 
     def _carry_on(self, plan: trade.PlanState) -> None:
         self._plan, action = trade.step(plan, self._close, self._setup.plan, self._ticks_per_unit)
+        if action == trade.MOVE_STOP:
+            self._audit("action", action="move_stop", price=self._price(self._plan.stop_ticks))
+            self._protect()
+        elif self._recheck and self._working("exit") is None:
+            self._protect()
         if self._exit_reason is not None:
             self._exit(self._exit_reason)  # an exit that was refused is tried again on every bar
         elif action == trade.EXIT_TIME:
             self._exit("time")
-        elif action == trade.MOVE_STOP:
-            self._audit("action", action="move_stop", price=self._price(self._plan.stop_ticks))
-            self._protect()
-        elif self._recheck:
-            self._protect()
 
     def _exit(self, reason: str) -> None:
         """Leave at the market. Stop and target stay until the position is gone: never naked in between."""
-        self._exit_reason = reason
-        if self._working("exit") is not None:
-            return
         quantity = self._position()
-        if quantity != 0.0:
+        if quantity == 0.0:
+            return
+        self._exit_reason = reason
+        if self._working("exit") is None:
             self._audit("action", action="exit", reason=reason, price=self._close)
             self._submit_market("exit", -1 if quantity > 0 else 1, abs(quantity), reduce_only=True)
 
@@ -226,11 +234,11 @@ class TradingStrategy(Strategy):
             self._closed()
 
     def _closed(self) -> None:
+        # a stop or target ends the trade inside the bar still to come, a decided exit at the last close
+        self._flat_since = self._bars + (self._exit_reason is None)
         self._plan = None
         self._approved = None
         self._exit_reason = None
-        self._flat_since = self._bars
-        self._orders.clear()
 
     def _place(self, action: Place) -> None:
         side = OrderSide.BUY if action.side > 0 else OrderSide.SELL
@@ -299,8 +307,9 @@ class TradingStrategy(Strategy):
             )
 
     def on_order_accepted(self, event: Any) -> None:
-        """Record it."""
+        """What happened to the position while the venue had not answered is made good now."""
         self._audit_order(event)
+        self._protect()
 
     def on_order_updated(self, event: Any) -> None:
         """A moved or resized order counts from now."""
@@ -359,8 +368,16 @@ class TradingStrategy(Strategy):
 
     # -- what the engine knows -----------------------------------------------------------------------------
 
+    @property
+    def _close(self) -> float:
+        if self._bar is None:
+            return math.nan
+        # as_double() is one ulp off for a quarter of all prices
+        return round(self._bar.close.as_double() * self._units) / self._units
+
     def _position(self) -> float:
-        return float(self.portfolio.net_position(self._id))
+        # the engine adds positions up in binary; without the dust equal sizes are equal
+        return round(float(self.portfolio.net_position(self._id)), self._size_digits)
 
     def _working(self, role: str) -> WorkingOrder | None:
         client_order_id = self._orders.get(role)
@@ -406,8 +423,6 @@ class TradingStrategy(Strategy):
 
 
 def _engine_config(setup: StrategySetup) -> StrategyConfig:
-    return StrategyConfig(strategy_id=StrategyId(f"{setup.label}-001"), order_id_tag=_order_tag(setup.label))
-
-
-def _order_tag(label: str) -> str:
-    return "".join(c for c in label if c.isalnum())
+    # one strategy per instrument: its symbol makes client order ids that are short and never clash
+    tag = str(setup.instrument.id.symbol).replace("-", "")
+    return StrategyConfig(strategy_id=StrategyId(f"{setup.label}-001"), order_id_tag=tag)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from configs.schema import Group
 from strategies.values import Intent, View
 
-__all__ = ["Params", "decide"]
+__all__ = ["Params", "decide", "quiet_band"]
 
 
 class Params(Group):
@@ -31,11 +31,15 @@ class Params(Group):
         return self
 
 
+def quiet_band(params: Params) -> float:
+    """Forecasts nearer to one half than this never lead to an intent, so they need not travel."""
+    return params.threshold - 0.5
+
+
 def decide(view: View, params: Params) -> Intent | None:
     """Long, short, or nothing (None) at this bar's close; nothing while there is no forecast."""
     edge = view.probability - 0.5
-    band = params.threshold - 0.5
-    if not abs(edge) >= band:  # NaN, too: no forecast, no opinion
+    if not abs(edge) >= quiet_band(params):  # NaN, too: no forecast, no opinion
         return None
     side = 1 if edge > 0 else -1
     if edge == 0.0 or (side < 0 and not view.allow_short and view.side <= 0):

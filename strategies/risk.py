@@ -106,10 +106,10 @@ def _caps(
     caps = {
         limits.method: wanted,
         "max_position": account.equity * limits.max_position / price,
-        "max_leverage": account.equity * min(leverage, limits.max_leverage) / price,
+        "max_leverage": (account.equity * min(leverage, limits.max_leverage) - account.notional) / price,
         "free_margin": usable_margin * leverage / (price * (1.0 + limits.entry_cost * leverage)),
         "max_quantity": rules.max_quantity,
     }
     if limits.max_notional is not None:
-        caps["max_notional"] = limits.max_notional / price
+        caps["max_notional"] = (limits.max_notional - account.notional) / price
     return caps

@@ -65,18 +65,17 @@ def step(state: PlanState, close: float, params: PlanParams, ticks_per_unit: flo
 
     Decided on the bar's close, in force from the next bar on. A stop only ever moves in the trade's favour.
     """
-    held = state.bars_held + 1
+    held, side = state.bars_held + 1, state.side
     if params.max_bars and held >= params.max_bars:
-        return state._replace(bars_held=held), EXIT_TIME
-    side = state.side
+        return PlanState(side, state.entry_ticks, state.stop_ticks, state.target_ticks, held), EXIT_TIME
     gain = side * (close * ticks_per_unit / state.entry_ticks - 1.0)
     stop = state.stop_ticks
     if gain >= params.break_even_after:
         stop = _tighter(side, stop, state.entry_ticks)
     if gain >= params.trail_activation:
         stop = _tighter(side, stop, to_ticks(close * (1.0 - side * params.trail_distance), ticks_per_unit))
-    moved = stop != state.stop_ticks
-    return state._replace(stop_ticks=stop, bars_held=held), MOVE_STOP if moved else HOLD
+    action = HOLD if stop == state.stop_ticks else MOVE_STOP
+    return PlanState(side, state.entry_ticks, stop, state.target_ticks, held), action
 
 
 def _tighter(side: int, stop_ticks: int, other_ticks: int) -> int:

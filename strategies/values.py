@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 __all__ = ["Account", "Approved", "InstrumentRules", "Intent", "Limits", "Refused", "View"]
 
 
-class View(NamedTuple):
+class View(msgspec.Struct, frozen=True, gc=False):
     """What a strategy may look at when it decides, at one bar's close (`ts_event`, ns UTC).
 
     Everything in it was known by `ts_event`. `probability` is the model's (NaN while there is none),
@@ -44,11 +46,16 @@ class InstrumentRules(NamedTuple):
 
 
 class Account(NamedTuple):
-    """The account at the moment of the decision, in quote currency."""
+    """The account at the moment of the decision, in quote currency.
+
+    `equity` is marked to market, coins held on spot included; `notional` is that of all open positions, of
+    every instrument, long and short added up.
+    """
 
     equity: float
     free_margin: float
     leverage: float
+    notional: float = 0.0
 
 
 class Limits(NamedTuple):
