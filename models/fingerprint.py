@@ -51,14 +51,12 @@ def _tables() -> dict[str, Syntax]:
 
 
 def _collect(module: str, name: str, tables: dict[str, Syntax], needed: set[tuple[str, str]]) -> None:
-    """Add `module.name` and what it names, by argument, by bare name or as `stream.x`, to `needed`."""
+    """Add `module.name` and what it uses, its arguments and `stream.x` included, to `needed`."""
     if name not in tables[module] or (module, name) in needed:
         return
     needed.add((module, name))
     for node in ast.walk(tables[module][name]):
-        if isinstance(node, ast.arg):
-            _collect(module, node.arg, tables, needed)
-        elif isinstance(node, ast.Name):
+        if isinstance(node, ast.Name):
             _collect(module, node.id, tables, needed)
         elif (
             isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "stream"

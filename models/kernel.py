@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models import definitions, streaming
 from models.definitions import BAR_FIELDS, DEFINITIONS
@@ -280,14 +281,20 @@ def _measure_warmup(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Bars before each column's first value, seen on a random walk whose higher bars last one base bar."""
     base, higher = column_names(higher=False), column_names(higher=True)
-    n = 4096
-    close = np.exp(np.cumsum(np.random.default_rng(0).normal(0.0, 1e-3, n)))
-    rows = np.empty((n, len(base) + len(higher)))
-    state = _new_state(1, [1], base_slots, higher_slots)
-    minutes = np.arange(n) * MINUTE_NS
-    batch(state, np.arange(rows.shape[1]), rows, minutes, close, 1.001 * close, 0.999 * close, close, close)
-    missing = np.isnan(rows)
-    if missing[-1].any():
+    for n in (512, 4096, 32768):
+        missing = _missing_on_a_walk(batch, _new_state(1, [1], base_slots, higher_slots), n)
+        if not missing[-1].any():
+            break
+    else:
         raise ValueError(f"a feature has no value after {n} bars")
     counts = [int(count) for count in missing.sum(axis=0)]
     return dict(zip(base, counts, strict=False)), dict(zip(higher, counts[len(base) :], strict=True))
+
+
+def _missing_on_a_walk(batch: Callable[..., tuple[int, int]], state: State, n: int) -> NDArray[np.bool_]:
+    """Which of all values are NaN on `n` bars of a random walk."""
+    close = np.exp(np.cumsum(np.random.default_rng(0).normal(0.0, 1e-3, n)))
+    columns = np.arange(int(state[STARTS]) - VALUES)
+    rows = np.empty((n, len(columns)))
+    batch(state, columns, rows, np.arange(n) * MINUTE_NS, close, 1.001 * close, 0.999 * close, close, close)
+    return np.isnan(rows)

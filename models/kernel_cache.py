@@ -22,6 +22,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from importlib.abc import ExecutionLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
@@ -152,12 +154,29 @@ def _publish(work: Path, target: Path) -> None:
             raise
 
 
+class _Source(ExecutionLoader):
+    """Loads a module from text that also lies in a file; no bytecode file is left behind."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        self._path = path
+        self._source = source
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self._path)
+
+    def get_source(self, fullname: str) -> str:
+        return self._source
+
+
 def _execute(module_name: str, path: Path, source: str) -> ModuleType:
-    """Import `source` as `module_name`; no bytecode file is left behind."""
-    module = ModuleType(module_name)
-    module.__file__ = str(path)
+    """Import `source` as `module_name`."""
+    loader = _Source(path, source)
+    spec = spec_from_loader(module_name, loader)
+    if spec is None:
+        raise ImportError(f"cannot load {path}")
+    module = module_from_spec(spec)
     sys.modules[module_name] = module  # numba looks functions up by module name
-    exec(compile(source, str(path), "exec"), module.__dict__)
+    loader.exec_module(module)
     return module
 
 

@@ -1,4 +1,4 @@
-"""Bars for the feature tests: a seeded market made of whole ticks, degenerate markets, and real recordings."""
+"""Bars for the feature tests: a seeded market of whole ticks, degenerate markets and real recordings."""
 
 from pathlib import Path
 
@@ -44,12 +44,12 @@ def tick_market(n: int, *, seed: int = 1, bar_minutes: int = 1, start_ns: int = 
 
 
 def walk(n: int, *, seed: int = 0, bar_minutes: int = 1, start_ns: int = START_NS) -> pd.DataFrame:
-    """`n` bars of a random walk whose prices are not rounded, so that no two movements are equal by chance."""
+    """`n` bars of a random walk; its prices are not rounded, so no two movements are equal by chance."""
     random = np.random.default_rng(seed)
     close = 100.0 * np.exp(np.cumsum(random.normal(0.0, 1e-3, n)))
     opened = np.concatenate([[100.0], close[:-1]])
     spread = 1.0 + 1e-3 * random.random((2, n))
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "ts_event": _closes(n, bar_minutes, start_ns),
             "open": opened,
@@ -59,7 +59,6 @@ def walk(n: int, *, seed: int = 0, bar_minutes: int = 1, start_ns: int = START_N
             "volume": random.lognormal(0.0, 1.0, n),
         }
     )
-    return frame
 
 
 def flat_market(n: int, *, price: float = 0.1, volume: float = 0.0, bar_minutes: int = 1) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The base features written a second time in pandas, whole series at once, to check the streaming ones against."""
+"""The base features written a second time, in pandas over whole series, to check the kernel against."""
 
 from collections.abc import Callable
 
@@ -137,7 +137,7 @@ def of_range(b: pd.DataFrame, part: Series) -> Series:
 def angle(b: pd.DataFrame, *, week: bool) -> Series:
     time = pd.Series(pd.to_datetime(b.ts_event.to_numpy(), unit="ns"), index=b.index)
     day = (time.dt.hour * 60 + time.dt.minute) / 1440.0
-    return TAU * ((time.dt.dayofweek + day) / 7.0 if week else day)
+    return TAU * ((time.dt.day_of_week + day) / 7.0 if week else day)
 
 
 REFERENCE: dict[str, Callable[[pd.DataFrame], Series]] = {
@@ -170,7 +170,9 @@ REFERENCE: dict[str, Callable[[pd.DataFrame], Series]] = {
     "atr_pct_14": lambda b: 100.0 * rma(true_range(b), 14) / b.close,
     "range_ratio_14": lambda b: true_range(b) / rma(true_range(b), 14),
     "realized_volatility_20": lambda b: volatility(b, 20),
-    "parkinson_volatility_20": lambda b: np.sqrt((np.log(b.high / b.low) ** 2).rolling(20).mean() / np.log(16.0)),
+    "parkinson_volatility_20": lambda b: np.sqrt(
+        (np.log(b.high / b.low) ** 2).rolling(20).mean() / np.log(16.0)
+    ),
     "volatility_ratio_20_240": lambda b: volatility(b, 20) / volatility(b, 240),
     "return_skew_60": skew,
     "obv_slope_20": lambda b: flow(b, np.sign(b.close.diff())),

@@ -42,7 +42,7 @@ def test_cutting_the_future_changes_no_label_that_had_ended(
     assert part[~ended]["label"].isna().all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seeds, st.integers(1, 12))
 def test_every_label_follows_from_the_bars_it_spans(seed: int, horizon: int) -> None:
     bars = market(seed, 50)
