@@ -135,7 +135,13 @@ def execute(inputs: Inputs) -> Outcome:
         engine.add_strategy(strategy)
     gc.collect()
     began = process_time()
-    engine.run()
+    try:
+        engine.run()
+    except (
+        RuntimeError
+    ) as error:  # a failing on_start or a funding module; handlers' own errors are swallowed
+        raise_failures(assembly.components)
+        raise RunFailedError(f"the engine failed: {error}") from error
     spent = process_time() - began
     raise_failures(assembly.components)
     _check_complete(assembly, inputs, engine.iteration)

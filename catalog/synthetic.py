@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -138,7 +138,7 @@ class _Marker(msgspec.Struct, kw_only=True):
 
     generator: int
     config: dict[str, Any]
-    start: datetime
+    start: Annotated[datetime, msgspec.Meta(tz=True)]
     markets: list[tuple[str, str, int]]  # instrument, interval, its minutes
     files: dict[str, str] = {}
 
@@ -202,7 +202,7 @@ def _read_marker(catalog: Path) -> _Marker | None:
         ) from error
 
 
-def _refuse_foreign(catalog: Path, made: dict[str, Any] | None) -> None:
+def _refuse_foreign(catalog: Path, made: _Marker | None) -> None:
     if catalog.exists() and not catalog.is_dir():
         raise DataError(f"{catalog} is a file; data.catalog must name a folder")
     expected = {} if made is None else made.files

@@ -20,7 +20,12 @@ from configs.errors import ModelError
 
 __all__ = [
     "FILES",
+    "INPUT",
     "MANIFEST",
+    "METADATA",
+    "MODEL",
+    "OUTPUT",
+    "SCHEMA",
     "canonical_json",
     "model_hash",
     "pack",
@@ -32,6 +37,7 @@ __all__ = [
 
 MODEL, METADATA, SCHEMA, MANIFEST = "model.onnx", "metadata.json", "feature_schema.json", "MANIFEST.sha256"
 FILES = (SCHEMA, METADATA, MODEL)  # in the manifest's order
+INPUT, OUTPUT = "x", "p"  # the graph's own names
 _VERSION_DIGITS = 12
 _ADVICE = "delete the folder and train again"
 

@@ -11,7 +11,7 @@ from configs.errors import DataError
 from configs.schema import ModelConfig
 from models.cv import chronological_parts
 from models.features import FeatureSet, feature_matrix
-from models.labels import triple_barrier
+from models.labels import average_uniqueness, triple_barrier
 
 __all__ = ["PARTS", "Bars", "TrainingSet", "build_training_set", "outcomes"]
 
@@ -44,13 +44,15 @@ class Bars(Protocol):
 class TrainingSet:
     """Rows in time order, each with its features and its outcome.
 
-    `x` [n, k]; `y` [n] is 1 where the upper barrier came first and 0 for the lower. `label_start` and
-    `label_end` [n] are int64 ns UTC. `parts` holds the row numbers of train, validation, calibration and
-    test; rows between two parts, whose labels reach into the next, belong to none.
+    `x` [n, k]; `y` [n] is 1 where the upper barrier came first and 0 for the lower; `uniqueness` [n] in (0,
+    1] says how much of an independent observation a row is. `label_start` and `label_end` [n] are int64 ns
+    UTC. `parts` holds the row numbers of train, validation, calibration and test; rows between two parts,
+    whose labels reach into the next, belong to none.
     """
 
     x: Floats
     y: Floats
+    uniqueness: Floats
     label_start: Rows
     label_end: Rows
     parts: dict[str, Rows]
@@ -103,7 +105,7 @@ def build_training_set(bars: Bars, *, instrument: str, config: ModelConfig, bar_
     embargo = split.embargo_bars * bar_minutes * _MINUTE_NS
     parts = chronological_parts(start, end, shares, embargo)
     _check(parts, y, f"{instrument}, model '{config.name}'")
-    return TrainingSet(x, y, start, end, parts, features)
+    return TrainingSet(x, y, average_uniqueness(start, end), start, end, parts, features)
 
 
 def _check(parts: dict[str, Rows], y: Floats, where: str) -> None:
@@ -117,6 +119,6 @@ def _check(parts: dict[str, Rows], y: Floats, where: str) -> None:
         if name != "test" and y[rows].min() == y[rows].max():
             side = "upper" if y[rows[0]] else "lower"
             raise DataError(
+                f"{where}: only the {side} barrier is ever reached in the {name} part; "
                 "bring label.take_profit_pct and label.stop_loss_pct closer or use a longer period"
-                "bring  label.take_profit_pct and label.stop_loss_pct closer together or use a longer period"
             )

@@ -7,9 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from configs.errors import DataError
 
-__all__ = ["BARRIERS", "LABELS_VERSION", "triple_barrier"]
+__all__ = ["BARRIERS", "average_uniqueness", "triple_barrier"]
 
-LABELS_VERSION = 1
 BARRIERS = ("take_profit", "stop_loss", "time")
 
 Floats = NDArray[np.float64]
@@ -68,6 +67,25 @@ def triple_barrier(
         },
         index=bars.index,
     )
+
+
+def average_uniqueness(label_start: ArrayLike, label_end: ArrayLike) -> Floats:
+    """How much of an independent observation each label is: the mean of 1 / (labels alive) over its life.
+
+    float64 [n] in (0, 1]. `label_start`, `label_end` [n] are int64 times, the label living over (start,
+    end] with end > start. Labels that overlap fully share one observation between them. Source: Lopez de
+    Prado (2018), chapter 4.
+    """
+    start, end = np.asarray(label_start, np.int64), np.asarray(label_end, np.int64)
+    if (end <= start).any():
+        raise ValueError("every label must end after it starts")
+    moments = np.unique(np.concatenate([start, end]))
+    born, gone = np.searchsorted(moments, start), np.searchsorted(moments, end)
+    change = np.bincount(born, minlength=len(moments)) - np.bincount(gone, minlength=len(moments))
+    alive = np.cumsum(change)[:-1]  # over (moments[j], moments[j + 1]]
+    lengths = np.diff(moments).astype(np.float64)
+    shared = np.concatenate([[0.0], np.cumsum(np.where(alive > 0, lengths / np.maximum(alive, 1), 0.0))])
+    return np.asarray((shared[gone] - shared[born]) / (end - start))
 
 
 def _times(bars: pd.DataFrame) -> pd.DatetimeIndex:

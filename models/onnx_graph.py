@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from configs.errors import ModelError
+from models.bundle import INPUT, OUTPUT
 
-__all__ = ["INPUT", "OUTPUT", "Calibration", "Member", "build_graph"]
+__all__ = ["Calibration", "Member", "build_graph"]
 
-INPUT, OUTPUT = "x", "p"
 _OPSET, _ML_OPSET, _IR_VERSION = 18, 3, 10
 
 Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from configs.errors import ModelError
 from models import bundle
+from models.bundle import INPUT, OUTPUT
 from models.features import FeatureSet
-from models.onnx_graph import INPUT, OUTPUT
 
 __all__ = ["GraphSession", "Predictor"]
 
@@ -110,8 +110,10 @@ class Predictor:
         if wanted != named:
             reason = f"the graph wants {wanted} features, its schema names {named}; train again"
             raise ModelError(f"model bundle {folder}: {reason}")
+        if rows.ndim != 2 or not len(rows) or stated.shape != (len(rows),):
+            raise ModelError(f"model bundle {folder}: it has no check rows; train again")
         got = self.predict(rows)
-        if not len(rows) or got.shape != stated.shape or not np.abs(got - stated).max() <= _CHECK_TOLERANCE:
+        if not np.abs(got - stated).max() <= _CHECK_TOLERANCE:
             reason = (
                 "its check rows give other probabilities here than at training; train again on this machine"
             )

@@ -45,6 +45,7 @@ Floats = NDArray[np.float64]
 _NORMAL = NormalDist()
 _NO_SPREAD = 1e-14  # a standard deviation below this share of the values' size is rounding, not spread
 _LOG_LOSS_FLOOR = 1e-15
+_MAX_BLOCKS = 20  # 184,756 splits
 _PSI_FLOOR = 1e-4  # share given to an empty bin, so that the index stays finite
 
 
@@ -249,17 +250,20 @@ def probability_of_backtest_overfitting(
     if metric not in ("sharpe", "mean"):
         raise ValueError(f"metric must be 'sharpe' or 'mean', got '{metric}'")
     needed = max(n_blocks, 4) if metric == "sharpe" else n_blocks
-    if n_blocks < 2 or n_blocks % 2 or returns.shape[0] < needed:
+    if n_blocks % 2 or not 2 <= n_blocks <= _MAX_BLOCKS or returns.shape[0] < needed:
         raise ValueError(
-            f"n_blocks must be even and at most the rows, got {n_blocks} for {returns.shape[0]} rows"
+            f"n_blocks must be even, from 2 to {_MAX_BLOCKS} and at most the rows, "
+            f"got {n_blocks} for {returns.shape[0]} rows"
         )
     if np.isnan(returns).any():
         return math.nan
     performance = _block_performance(np.array_split(np.ascontiguousarray(returns), n_blocks), metric)
     everything = frozenset(range(n_blocks))
-    splits = list(combinations(range(n_blocks), n_blocks // 2))
-    overfit = sum(_overfit(performance(list(s)), performance(sorted(everything - set(s)))) for s in splits)
-    return overfit / len(splits)
+    overfit = sum(
+        _overfit(performance(list(inside)), performance(sorted(everything.difference(inside))))
+        for inside in combinations(range(n_blocks), n_blocks // 2)
+    )
+    return overfit / math.comb(n_blocks, n_blocks // 2)
 
 
 def _block_performance(blocks: list[Floats], metric: str) -> Callable[[list[int]], Floats]:

@@ -27,8 +27,6 @@ from configs.schema import ModelConfig, RunConfig
 from models import bundle
 from models.dataset import PARTS, TrainingSet, build_training_set
 from models.features import FeatureSet
-from models.fit import fit_member, importance
-from models.onnx_graph import build_graph
 from models.predictor import GraphSession, Predictor
 from models.registry import Registry
 from models.scores import brier_score, classification_metrics, log_loss
@@ -76,8 +74,12 @@ def train_model(
     metrics stored are those of the exported graph on rows whose outcome was a side. Raises DataError when
     the bars are too few or show one outcome only.
     """
+    # scikit-learn and XGBoost take seconds to import; a run that finds its bundle does without them
+    from models.fit import fit_member, importance  # noqa: PLC0415
+    from models.onnx_graph import build_graph  # noqa: PLC0415
+
     data = build_training_set(bars, instrument=instrument, config=config, bar_minutes=bar_minutes)
-    member = fit_member(data.x, data.y, data.parts, config, seed=seed, threads=threads)
+    member = fit_member(data.x, data.y, data.uniqueness, data.parts, config, seed=seed, threads=threads)
     graph = build_graph([member])
     p = GraphSession(graph).batch(data.x)[:, 0]
     origin = _origin(instrument, config, data.feature_set, seed, data_hash)

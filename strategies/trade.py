@@ -73,9 +73,16 @@ def step(state: PlanState, close: float, params: PlanParams, ticks_per_unit: flo
     if gain >= params.break_even_after:
         stop = _tighter(side, stop, state.entry_ticks)
     if gain >= params.trail_activation:
-        stop = _tighter(side, stop, to_ticks(close * (1.0 - side * params.trail_distance), ticks_per_unit))
+        stop = _tighter(side, stop, _behind(side, close, params.trail_distance, ticks_per_unit))
     action = HOLD if stop == state.stop_ticks else MOVE_STOP
     return PlanState(side, state.entry_ticks, stop, state.target_ticks, held), action
+
+
+def _behind(side: int, close: float, distance: float, ticks_per_unit: float) -> int:
+    """A level `distance` behind the close and a tick at least: the venue refuses a stop at the market."""
+    level = to_ticks(close * (1.0 - side * distance), ticks_per_unit)
+    nearest = to_ticks(close, ticks_per_unit) - side
+    return min(level, nearest) if side > 0 else max(level, nearest)
 
 
 def _tighter(side: int, stop_ticks: int, other_ticks: int) -> int:

@@ -1,0 +1,175 @@
+"""A handler that raises is kept, stops the run at that bar, and is named afterwards."""
+
+import pytest
+
+from actors.faults import fail_loud, guarded, raise_failures
+from actors.messages import AUDIT_TOPIC
+from configs.errors import RunFailedError
+from strategies import ml_basic
+from tests.hand_market import MINUTE, T0
+from tests.markets import UP, Desk, Fill, Speaker, State, deciding, desk, flat_rows
+
+ENTRY = Fill(1, "entry", "BUY", 100.0, 100.0)
+PROTECTION = (
+    ("stop", "SELL", "STOP_MARKET", 100.0, 98.0, True),
+    ("target", "SELL", "LIMIT", 100.0, 104.0, True),
+)
+FAILS_AT = T0 + 5 * MINUTE  # the close of bar 4
+
+
+@fail_loud
+class Part:
+    """A component as the engine sees one."""
+
+    component_name = "part"
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+        self.reasons: list[str] = []
+
+    def shutdown_system(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def on_bar(self, bar: object) -> object:
+        """Raise what it is given."""
+        if isinstance(bar, BaseException):
+            raise bar
+        return bar
+
+    @guarded
+    def listen(self, message: BaseException) -> None:
+        raise message
+
+    def helper(self) -> None:
+        raise ValueError("not a handler")
+
+
+# -- the wrapper -----------------------------------------------------------------------------------------
+
+
+def test_a_handler_that_does_not_raise_is_left_alone():
+    part = Part()
+    assert part.on_bar("bar") == "bar"
+    assert (part.failure, part.reasons) == (None, [])
+    assert (Part.on_bar.__name__, Part.on_bar.__doc__) == ("on_bar", "Raise what it is given.")
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), SystemExit(3), KeyboardInterrupt()])
+def test_whatever_a_handler_raises_is_kept_and_asks_for_shutdown(error):
+    part = Part()
+    with pytest.raises(type(error)):
+        part.on_bar(error)
+    assert part.failure is error
+    assert part.reasons == [f"part: {error!r}"]
+
+
+def test_only_the_first_failure_counts():
+    part, first = Part(), ValueError("first")
+    for error in (first, KeyError("second")):
+        with pytest.raises(type(error)):
+            part.on_bar(error)
+    assert part.failure is first
+    assert len(part.reasons) == 1
+
+
+def test_a_callback_is_guarded_by_hand_and_a_helper_not_at_all():
+    part = Part()
+    with pytest.raises(ValueError, match="not a handler"):
+        part.helper()
+    assert part.failure is None
+    with pytest.raises(KeyError):
+        part.listen(KeyError("x"))
+    assert isinstance(part.failure, KeyError)
+
+
+def test_raise_failures_names_the_component_and_keeps_the_cause():
+    whole, broken = Part(), Part()
+    broken.failure = error = ValueError("boom")
+    raise_failures([whole])
+    with pytest.raises(RunFailedError, match=r"^part failed: ValueError: boom$") as raised:
+        raise_failures([whole, broken])
+    assert raised.value.__cause__ is error
+
+
+# -- in the engine ---------------------------------------------------------------------------------------
+
+
+def check_stopped_at_bar_4(result: Desk, message: str) -> None:
+    """The run ended at bar 4 with what bar 1 had placed; bars 0 to 3 were whole."""
+    assert result.simulation.engine.iteration == 5
+    assert result.states()[-1] == State(3, 100.0, PROTECTION)
+    assert result.fills() == [ENTRY]
+    assert result.end() == (100.0, 2)
+    with pytest.raises(RunFailedError, match=message):
+        raise_failures(result.assembly.components)
+
+
+@pytest.mark.parametrize("forecasters_last", [False, True])
+def test_a_decision_that_raises_stops_the_run_at_its_bar_and_names_the_strategy(forecasters_last):
+    def decide(view, params):
+        if view.ts_event == FAILS_AT:
+            raise ValueError("boom")
+        return ml_basic.decide(view, params)
+
+    signals = {1: UP, 4: UP, 5: UP}
+    result = desk(flat_rows(9), signals, prepare=deciding(decide), forecasters_last=forecasters_last)
+    check_stopped_at_bar_4(result, r"^ml_basic-BTCUSDT-PERP failed: ValueError: boom$")
+
+
+def test_a_forecaster_that_raises_stops_the_run_at_its_bar_and_is_named():
+    def spoil(assembly):
+        forecaster = assembly.forecasters[0]
+        lookup = forecaster._probability
+
+        def probability(bar):
+            if bar.ts_event == FAILS_AT:
+                raise KeyError("model")
+            return lookup(bar)
+
+        forecaster._probability = probability
+
+    result = desk(flat_rows(9), {1: UP, 4: UP, 5: UP}, prepare=spoil)
+    check_stopped_at_bar_4(result, r"^FORECASTER-ml_basic-BTCUSDT-PERP failed: KeyError: 'model'$")
+
+
+def test_an_audit_that_cannot_record_stops_the_run_and_is_named():
+    speaker_script = {4: ["not a record"]}
+    kind = desk(flat_rows(1), {}).strategy._setup.bar_type
+    result = desk(flat_rows(9), {1: UP}, actors=[Speaker(kind, AUDIT_TOPIC, speaker_script)])
+    check_stopped_at_bar_4(result, r"^audit failed: TypeError: the audit topic carries AuditRecord only")
+
+
+def test_a_fill_handler_that_raises_stops_the_run_and_nothing_enters_after():
+    def spoil(assembly):
+        def entered(_event):
+            raise RuntimeError("lost")
+
+        assembly.strategies[0]._entered = entered
+
+    result = desk(flat_rows(9), {1: UP, 2: UP}, prepare=spoil)
+    assert result.simulation.engine.iteration == 2
+    assert result.fills() == [ENTRY]
+    with pytest.raises(RunFailedError, match="ml_basic-BTCUSDT-PERP failed: RuntimeError: lost"):
+        raise_failures(result.assembly.components)
+
+
+def test_a_failed_strategy_enters_nothing_even_where_its_handlers_go_on():
+    """The shutdown is asked for, not awaited: the same instant may still bring events."""
+
+    def fail_quietly(assembly):
+        assembly.strategies[0].failure = ValueError("earlier")
+
+    assert desk(flat_rows(4), {1: UP}, prepare=fail_quietly).fills() == []
+
+
+def test_a_start_that_raises_stops_the_engine_itself_and_is_kept():
+    broken = []
+
+    def spoil(assembly):
+        assembly.strategies[0]._setup = None
+        broken.extend(assembly.components)
+
+    with pytest.raises(RuntimeError, match="on_start failed"):
+        desk(flat_rows(4), {1: UP}, prepare=spoil)
+    with pytest.raises(RunFailedError, match="ml_basic-BTCUSDT-PERP failed: AttributeError"):
+        raise_failures(broken)
