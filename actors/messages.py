@@ -31,7 +31,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One decision or event, in engine time.
 
-    `kind` is one of forecast, intent, approval, refusal, action, order, failure; `detail` holds plain
+    `kind` is one of forecast, intent, approval, refusal, action, order; `detail` holds plain
     numbers and strings only, so that records hash the same in every run.
     """
 

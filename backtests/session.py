@@ -137,9 +137,7 @@ def execute(inputs: Inputs) -> Outcome:
     began = process_time()
     try:
         engine.run()
-    except (
-        RuntimeError
-    ) as error:  # a failing on_start or a funding module; handlers' own errors are swallowed
+    except RuntimeError as error:  # a failing on_start or funding module; the rest is swallowed
         raise_failures(assembly.components)
         raise RunFailedError(f"the engine failed: {error}") from error
     spent = process_time() - began

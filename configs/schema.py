@@ -206,7 +206,7 @@ class TrailingConfig(Group):
 
 
 class TimeConfig(Group):
-    """Limits in bars."""
+    """Limits in bars: out after `max_bars`; `cool_off_bars` whole bars flat before the next entry."""
 
     max_bars: int | None = Field(default=None, ge=1)
     cool_off_bars: int = Field(default=0, ge=0)

@@ -88,14 +88,10 @@ def train_model(
         "training_key": _digest(origin),
         "training_period": {"start_ns": first_open, "end_ns": int(bars.ts_event[-1])},
         "bars": len(bars),
-        "definition": _DEFINITION,
-        "trials": 1,
-        "parts": {name: _part(data, rows) for name, rows in data.parts.items()},
         "blend": {"trees": member.tree_weight, "logistic": round(1.0 - member.tree_weight, 12)},
         "calibration": member.calibration.to_dict(),
         "importance": importance(member, data.feature_set.names),
-        "metrics": _metrics(data, p),
-        "check": _check_rows(data, p),
+        **_findings(data, p),
     }
     files = bundle.pack(graph, metadata, data.feature_set.to_dict())
     return Registry(root).store(files, instrument, config.name)
@@ -185,6 +181,17 @@ def _digest(value: Any) -> str:
 
 def _ns(moment: datetime) -> int:
     return round(moment.timestamp()) * 1_000_000_000
+
+
+def _findings(data: TrainingSet, p: Floats) -> dict[str, Any]:
+    """What the finished graph's probabilities `p` [n] are and are worth."""
+    return {
+        "definition": _DEFINITION,
+        "trials": 1,
+        "parts": {name: _part(data, rows) for name, rows in data.parts.items()},
+        "metrics": _metrics(data, p),
+        "check": _check_rows(data, p),
+    }
 
 
 def _part(data: TrainingSet, rows: NDArray[np.int64]) -> dict[str, int]:

@@ -39,7 +39,7 @@ def size(intent=LONG, *, price=50_000.0, stop=0.02, target=0.04, account=ACCOUNT
 
 
 def test_the_size_loses_the_risk_at_the_stop_costs_included():
-    # 1 % of 10,000 = 100 at risk; a unit loses 50,000 x (2 % + 0.12 %) = 1,060 -> 0.09433..., floored to 0.094
+    # 1 % of 10,000 = 100 at risk; a unit loses 50,000 x (2 % + 0.12 %) = 1,060 -> 0.0943, floored
     approved = size()
     assert isinstance(approved, Approved)
     assert approved.quantity == 0.094
