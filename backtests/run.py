@@ -30,6 +30,7 @@ app = command_app(
     "Backtest a run file: check its data, get its model, run the engine, write the result bundle."
 )
 MODELS_ROOT = Path("artifacts/models")
+_FEW_DAYS = 30
 
 
 @app.command()
@@ -95,7 +96,7 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         model_test=model_test(inputs),
     )
     breach = liquidation_breach(inputs.bars, fills, payments, run.venue.starting_balance, inputs.instruments)
-    warnings = list(inputs.warnings) + ([breach] if breach else [])
+    warnings = [*inputs.warnings, *_cautions(inputs), *([breach] if breach else [])]
     summary = summarise(
         run,
         tables=tables,
@@ -114,6 +115,26 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         },
     )
     return tables, summary
+
+
+def _cautions(inputs: Inputs) -> list[str]:
+    """What a reader of the numbers must know before believing them."""
+    run = inputs.run
+    cautions = []
+    days = (run.data.end - run.data.test_start).total_seconds() / 86_400
+    if days < _FEW_DAYS:
+        cautions.append(
+            f"only {days:.0f} days were traded: annualised ratios of so short a period mean little"
+        )
+    for strategy in run.strategies:
+        predictor = inputs.predictors.get(strategy.label)
+        test = {} if predictor is None else predictor.metadata["metrics"]["test"]
+        if test and test["brier"] >= test["baseline_brier"]:
+            cautions.append(
+                f"{strategy.instrument}: on its own test part model {strategy.model} is no better than always "
+                f"saying the base rate (Brier {test['brier']:.4f} against {test['baseline_brier']:.4f})"
+            )
+    return cautions
 
 
 def _print_summary(run: RunConfig, summary: dict[str, Any], path: Path, wall_secs: float) -> None:

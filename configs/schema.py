@@ -140,7 +140,7 @@ class TreesConfig(Group):
     n_estimators: int = Field(default=300, ge=1, le=5000)
     max_depth: int = Field(default=4, ge=1, le=12)
     learning_rate: Positive = 0.03
-    min_child_weight: NonNegative = 50.0
+    min_child_weight: NonNegative = 10.0  # in independent rows: labels that overlap share one
     subsample: float = Field(default=0.8, gt=0, le=1)
     colsample_bytree: float = Field(default=0.8, gt=0, le=1)
     reg_lambda: NonNegative = 5.0
