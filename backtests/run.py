@@ -131,7 +131,7 @@ def _cautions(inputs: Inputs) -> list[str]:
         test = {} if predictor is None else predictor.metadata["metrics"]["test"]
         if test and test["brier"] >= test["baseline_brier"]:
             cautions.append(
-                f"{strategy.instrument}: on its own test part model {strategy.model} is no better than always "
+                f"{strategy.instrument}: on its test part model {strategy.model} is no better than always "
                 f"saying the base rate (Brier {test['brier']:.4f} against {test['baseline_brier']:.4f})"
             )
     return cautions
