@@ -51,6 +51,9 @@ class ResultTables:
 
 def check_destination(path: Path) -> None:
     """ConfigError when `path` holds something that is not a result bundle: it would be replaced."""
+    here = Path.cwd()
+    if path.resolve() in (here, *here.parents):
+        raise ConfigError(f"{path}: the command runs in it and it would be replaced; choose another --out")
     if path.is_dir():
         if any(path.iterdir()) and not (path / _MARK).is_file():
             raise ConfigError(f"{path}: is not a result bundle and not empty; choose another --out")
@@ -95,11 +98,19 @@ def write_bundle(
 
 
 def publish(folder: Path, path: Path) -> None:
-    """Put a finished folder in its place; an older bundle goes only when the new one is there."""
+    """Put a finished folder in its place; an older bundle goes only when the new one is there.
+
+    Raises OSError with the older bundle back in its place.
+    """
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     if path.exists():
         path.rename(old)
-    folder.rename(path)
+    try:
+        folder.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -19,6 +19,7 @@ from backtests.report_html import embed_json, text
 from backtests.report_model import model_section
 from backtests.report_trades import costs_section, decisions_section, trades_section
 from backtests.tables import ResultBundle, read_bundle
+from catalog.columns import utc_ns
 from catalog.store import BarColumns, Catalog
 from configs.errors import InputError
 from configs.load import PROJECT_ROOT, load_run
@@ -60,7 +61,7 @@ def load_bars(bundle: Path) -> dict[str, BarColumns]:
     if not path.is_absolute() and not path.exists():
         path = PROJECT_ROOT / path
     catalog = Catalog.open(path)
-    start, end = (round(moment.timestamp()) * 10**9 for moment in (run.data.test_start, run.data.end))
+    start, end = utc_ns(run.data.test_start), utc_ns(run.data.end)
     return {name: catalog.bars(name, run.data.bar, start, end) for name in run.instruments}
 
 

@@ -1,5 +1,6 @@
 """`python backtests/run.py [RUN.yaml]`: data to model to backtest to report, in one command."""
 
+import shutil
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -72,8 +73,11 @@ def run_backtest(
         tables, summary = _results(inputs, outcome)
         hashes = {label: predictor.model_hash for label, predictor in inputs.predictors.items()}
         folder = write_bundle(path, run=run, summary=summary, tables=tables, model_hashes=hashes)
-        write_report(folder, inputs.bars)
-        publish(folder, path)
+        try:
+            write_report(folder, inputs.bars)
+            publish(folder, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # there only when something failed
     outcome.simulation.engine.dispose()
     return summary
 

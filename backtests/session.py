@@ -2,9 +2,9 @@
 
 import gc
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from time import process_time
 
@@ -17,12 +17,13 @@ from actors.faults import raise_failures
 from actors.forecaster import ForecastSource, PrecomputedSource, StreamingSource, forecast_bars
 from actors.messages import AuditRecord
 from backtests.venue import FundingSchedule, Simulation, build_engine, funding_schedule
-from catalog.store import BarColumns, Catalog
+from catalog.columns import utc_ns
+from catalog.store import BarColumns, Catalog, filters
 from catalog.synthetic import ensure_synthetic
 from configs.console import status
 from configs.errors import DataError, RunFailedError
-from configs.schema import ModelConfig, RunConfig, StrategyConfig
-from models.labels import triple_barrier
+from configs.schema import LabelConfig, ModelConfig, RunConfig, StrategyConfig
+from models.dataset import outcomes
 from models.predictor import Predictor
 from models.train import ensure_bundle
 from strategies.assembly import Assembly, ModelFeed, assemble, check_strategies
@@ -77,15 +78,11 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
         with status("synthetic market: find, or make once", quiet=quiet):
             ensure_synthetic(run)
     catalog = Catalog.open(run.data.catalog)
-    start, test_start, end = (_ns(t) for t in (run.data.start, run.data.test_start, run.data.end))
+    start, test_start, end = (utc_ns(t) for t in (run.data.start, run.data.test_start, run.data.end))
+    most = max(run.data.max_gap_minutes, run.data.bar_minutes)
     for name in run.instruments:
-        catalog.require_bars(
-            name,
-            run.data.bar,
-            start,
-            end,
-            max_gap_minutes=max(run.data.max_gap_minutes, run.data.bar_minutes),
-        )
+        for begin in (start, test_start):  # the traded period alone, too: it may lie within the longest hole
+            catalog.require_bars(name, run.data.bar, begin, end, max_gap_minutes=most)
     history = {name: catalog.bars(name, run.data.bar, start, end) for name in run.instruments}
     bars = {
         name: _from(history[name], test_start + run.data.bar_minutes * 60_000_000_000) for name in history
@@ -126,7 +123,7 @@ def execute(inputs: Inputs) -> Outcome:
     engine = simulation.engine
     for name in run.instruments:
         engine.add_data(
-            inputs.catalog.engine_bars(name, run.data.bar, _ns(run.data.test_start), _ns(run.data.end))
+            inputs.catalog.engine_bars(name, run.data.bar, utc_ns(run.data.test_start), utc_ns(run.data.end))
         )
     engine.add_actor(assembly.audit)
     for forecaster in assembly.forecasters:
@@ -150,27 +147,21 @@ def execute(inputs: Inputs) -> Outcome:
 def model_test(inputs: Inputs) -> pd.DataFrame:
     """Forecasts of the traded period beside what came: ts_event, instrument, model, probability, outcome.
 
-    `outcome` is 1 when the upper barrier came first, 0 for the lower, NaN when neither did in time or the
-    period ends before that is known.
+    `outcome` is what the model was trained to tell (`models.dataset.outcomes`, with the label in its bundle):
+    1 when the upper barrier came first, 0 for the lower, NaN when neither did and in the last `horizon_bars`.
     """
     parts = []
     for strategy in inputs.run.strategies:
         probability = inputs.probabilities.get(strategy.label)
         if probability is None:
             continue
-        bars, label = inputs.bars[strategy.instrument], _model(inputs.run, strategy).label
-        labels = triple_barrier(
-            bars.to_frame(),
-            horizon_bars=label.horizon_bars,
-            take_profit=label.take_profit_pct / 100.0,
-            stop_loss=label.stop_loss_pct / 100.0,
-            cost=label.cost_bps / 10_000.0,
-        )["label"].to_numpy(np.float64)
+        bars = inputs.bars[strategy.instrument]
+        label = LabelConfig.model_validate(inputs.predictors[strategy.label].metadata["label"])
         frame = bars.to_frame()[["ts_event"]].assign(
             instrument=strategy.instrument,
             model=strategy.model,
             probability=probability,
-            outcome=np.where(labels == 0.0, np.nan, (labels + 1.0) / 2.0),
+            outcome=outcomes(bars, label)[0],
         )
         parts.append(frame[~np.isnan(probability)])
     if not parts:
@@ -233,6 +224,7 @@ def _data_hash(
     digest = hashlib.sha256()
     for name in run.instruments:
         digest.update(f"{name}:{catalog.dataset_hash(name, run.data.bar, *period)}\n".encode())
+        digest.update(f"{json.dumps(filters(catalog.instrument(name)), sort_keys=True)}\n".encode())
         schedule = funding.get(name)
         if schedule is not None:
             for values in (schedule.ts_event, schedule.rate, schedule.mark_price):
@@ -252,7 +244,3 @@ def _check_complete(assembly: Assembly, inputs: Inputs, iterations: int) -> None
 
 def _from(bars: BarColumns, first_close: int) -> BarColumns:
     return bars.slice(int(np.searchsorted(bars.ts_event, first_close)), len(bars))
-
-
-def _ns(time: datetime) -> int:
-    return int(time.timestamp()) * 1_000_000_000

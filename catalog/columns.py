@@ -6,7 +6,7 @@ interval, exactly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Self
 
@@ -34,6 +34,7 @@ __all__ = [
     "round_to_grid",
     "snap_funding",
     "to_grid",
+    "utc_ns",
     "utc_text",
 ]
 
@@ -43,6 +44,7 @@ IntArray = NDArray[np.int64]
 INTERVAL_MINUTES = BAR_MINUTES | {"2h": 120, "6h": 360, "8h": 480, "12h": 720, "1d": 1440}
 PRICE_FIELDS = ("open", "high", "low", "close")
 MINUTE_NS = 60_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE_TOLERANCE = 1e-9  # float noise of other tools; never a whole step
 _STEP_TOLERANCE = 1e-4
 _EXACT_UNITS = 2.0**53
@@ -154,6 +156,11 @@ def bar_type(instrument_id: str, interval: str) -> str:
     else:
         spec = f"{minutes}-MINUTE"
     return f"{instrument_id}-{spec}-LAST-EXTERNAL"
+
+
+def utc_ns(moment: datetime) -> int:
+    """A time with a zone in whole nanoseconds since 1970, exact to its microseconds."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def utc_text(ns: int) -> str:

@@ -23,10 +23,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from catalog.archive import ArchiveSeries, Period
-from catalog.columns import INTERVAL_MINUTES, utc_text
+from catalog.columns import INTERVAL_MINUTES
 from catalog.fetch import Fetcher, Limits, RefusedError, StoppedError, UnreachableError
 from catalog.gather import Gathered, Gathering
-from catalog.ingest import IngestResult, ingest_paths
+from catalog.ingest import IngestResult, ingest_paths, series_rows
 from catalog.instruments import Market, instrument_name, read_exchange_info
 from catalog.parse import Kind
 from catalog.rest import REST_URLS, RestSource
@@ -342,31 +342,11 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[
         yield (lambda text: progress.update(task, advance=1, description=text)), expect
 
 
-def _series_rows(results: Sequence[IngestResult]) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, str, str | None], list[IngestResult]] = {}
-    for result in results:
-        groups.setdefault((result.instrument_id, result.kind, result.interval), []).append(result)
-    return [
-        {
-            "instrument": instrument,
-            "kind": kind,
-            "interval": interval,
-            "files": len(group),
-            "rows": sum(result.rows for result in group),
-            "start": utc_text(min(result.start for result in group)),
-            "end": utc_text(max(result.end for result in group)),
-            "status": group[0].status,
-            "added": group[0].added,
-        }
-        for (instrument, kind, interval), group in groups.items()
-    ]
-
-
 def _payload(request: DownloadRequest, done: DownloadReport) -> dict[str, Any]:
     return {
         "catalog": request.catalog,
         "cache": request.cache,
-        "series": _series_rows(done.results),
+        "series": series_rows(done.results),
         "filters": done.filters,
         "missing": done.missing,
         "failures": [str(error) for error in done.failures],
@@ -374,7 +354,7 @@ def _payload(request: DownloadRequest, done: DownloadReport) -> dict[str, Any]:
 
 
 def _print(done: DownloadReport) -> None:
-    for row in _series_rows(done.results):
+    for row in series_rows(done.results):
         name = " ".join(filter(None, (row["instrument"], row["interval"], row["kind"])))
         text = f"{row['rows']:,} rows of {row['files']} files, {row['start']} to {row['end']}"
         out.print(f"{name}: {text}, {row['status']} ({row['added']:,} new)", markup=False, highlight=False)

@@ -24,7 +24,7 @@ from catalog.store import Catalog, Instrument, WriteResult, strict_grids
 from configs.console import command_app, emit_json, out, run_app, status
 from configs.errors import DataError
 
-__all__ = ["IngestResult", "ingest_paths", "read_vision_csv"]
+__all__ = ["IngestResult", "ingest_paths", "read_vision_csv", "series_rows"]
 
 Columns = BarColumns | FundingColumns
 _READERS: dict[str, Callable[..., Columns]] = {
@@ -263,11 +263,11 @@ def main(
 def _print_all(catalog: Path, results: Sequence[IngestResult], as_json: bool) -> None:
     if as_json:
         files = [asdict(result) for result in results]
-        emit_json({"catalog": catalog, "series": _series_rows(results), "files": files})
+        emit_json({"catalog": catalog, "series": series_rows(results), "files": files})
         return
     if len(results) > _MOST_LINES:
         out.print(f"... and {len(results) - _MOST_LINES} more files", highlight=False)
-    _summary(_series_rows(results))
+    _summary(series_rows(results))
 
 
 def _choice(value: str | None, name: str, allowed: tuple[str, ...]) -> Any:
@@ -281,7 +281,7 @@ def _line(result: IngestResult) -> None:
     out.print(f"{result.path}: {result.rows:,} rows, {period}", markup=False, highlight=False)
 
 
-def _series_rows(results: Sequence[IngestResult]) -> list[dict[str, Any]]:
+def series_rows(results: Sequence[IngestResult]) -> list[dict[str, Any]]:
     """One row a series, from the results of its files."""
     groups: dict[tuple[Any, ...], list[IngestResult]] = {}
     for result in results:

@@ -58,6 +58,7 @@ __all__ = [
     "FundingColumns",
     "WriteResult",
     "bar_type",
+    "filters",
     "grids",
     "interval_ns",
     "strict_grids",
@@ -283,6 +284,12 @@ class Catalog:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def filters(instrument: Instrument) -> dict[str, Any]:
+    """What the venue demands of orders in it (ticks, lots, minima, margins), without when it was recorded."""
+    recorded = {"ts_event", "ts_init", "info"}
+    return {key: value for key, value in instrument.to_dict().items() if key not in recorded}
+
+
 def grids(instrument: Instrument) -> tuple[Grid, Grid]:
     """The grids of an instrument's prices and of its sizes."""
     tick, step = instrument.price_increment, instrument.size_increment
@@ -340,9 +347,8 @@ def _precisions(instrument: Instrument) -> tuple[int, int]:
 
 def _changed_filters(stored: Instrument, given: Instrument) -> str:
     """What differs between two instruments of one id, apart from when and where they were recorded."""
-    old, new = stored.to_dict(), given.to_dict()
-    ignored = {"ts_event", "ts_init", "info"}
-    keys = [key for key in new if key not in ignored and _value(old.get(key)) != _value(new[key])]
+    old, new = filters(stored), filters(given)
+    keys = [key for key in new if _value(old.get(key)) != _value(new[key])]
     return ", ".join(f"{key} {old.get(key)} stored, {new[key]} given" for key in keys)
 
 

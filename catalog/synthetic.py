@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ import numpy as np
 from nautilus_trader.model import CryptoPerpetual, CurrencyPair
 from numpy.typing import NDArray
 
-from catalog.columns import MINUTE_NS, BarColumns, FundingColumns, Grid
+from catalog.columns import MINUTE_NS, BarColumns, FundingColumns, Grid, utc_ns
 from catalog.instruments import build_instrument, market_of, shipped_specs, symbol_of
 from catalog.simulation import MinutePath, simulate_minutes
 from catalog.store import Catalog, grids
@@ -38,7 +38,6 @@ FUNDING_CAP = 0.0075
 FUNDING_BASE = 0.0001
 _EXACT_UNITS = 2.0**52
 _STALE_SECS = 3600
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def _covers(made: _Marker, wanted: _Marker, run: RunConfig) -> bool:
 
 def _build(folder: Path, config: SyntheticConfig, marker: _Marker) -> None:
     catalog = Catalog.create(folder)
-    start_ns = (marker.start - _EPOCH) // timedelta(microseconds=1) * 1000
+    start_ns = utc_ns(marker.start)
     known = set()
     for instrument_id, interval, bar_minutes in marker.markets:
         instrument = _instrument(instrument_id)

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from configs.schema import ModelConfig
+from configs.schema import LabelConfig, ModelConfig
 from models.cv import chronological_parts
 from models.features import FeatureSet, feature_matrix
 from models.labels import average_uniqueness, triple_barrier
@@ -59,14 +59,13 @@ class TrainingSet:
     feature_set: FeatureSet
 
 
-def outcomes(bars: Bars, config: ModelConfig) -> tuple[Floats, Rows]:
+def outcomes(bars: Bars, label: LabelConfig) -> tuple[Floats, Rows]:
     """What came first after each bar, 1 the upper barrier, 0 the lower, NaN neither or not known; and when.
 
     The last `horizon_bars` are NaN throughout: among them only the quick outcomes could be known. A time
     barrier with a return beyond the cost counts as the side it lies on. Times are int64 ns
     and mean nothing where the outcome is NaN.
     """
-    label = config.label
     table = triple_barrier(
         pd.DataFrame({name: getattr(bars, name) for name in ("ts_event", "open", "high", "low", "close")}),
         horizon_bars=label.horizon_bars,
@@ -96,7 +95,7 @@ def build_training_set(bars: Bars, *, instrument: str, config: ModelConfig, bar_
         )
     columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
     x = feature_matrix(bars.ts_event, *columns, features)
-    y, label_end = outcomes(bars, config)
+    y, label_end = outcomes(bars, config.label)
     usable = ~np.isnan(y) & ~np.isnan(x).any(axis=1)
     x, y, start, end = x[usable], y[usable], bars.ts_event[usable], label_end[usable]
     split = config.split

@@ -79,11 +79,12 @@ class FeatureSet:
 
     @functools.cached_property
     def schema_hash(self) -> str:
-        """SHA-256 (hex) over the names, their order, bar length, timeframes and the features' code."""
+        """SHA-256 (hex) over the names, their order, bar length, timeframes, gap rule and features' code."""
         content = {
             "bar_minutes": self.bar_minutes,
             "names": self.names,
             "timeframes": k.HIGHER[self.bar_minutes],
+            "max_fill_minutes": k.MAX_FILL_MINUTES,
             "definitions": definitions_hash(_columns(self.bar_minutes)[name][0] for name in self.names),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
+from catalog.columns import utc_ns
 from catalog.store import BarColumns, Catalog
 from catalog.synthetic import ensure_synthetic
 from configs.console import command_app, emit_json, out, run_app, status
@@ -36,8 +37,8 @@ __all__ = ["ARTIFACTS", "ensure_bundle", "train_model", "training_key"]
 ARTIFACTS = Path("artifacts", "models")
 _CHECK_ROWS = 64
 _MINUTE_NS = 60_000_000_000
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "xgboost")
-_DEFINING_MODULES = ("cv", "dataset", "fit", "labels", "onnx_graph")
+_LIBRARIES = ("numba", "numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "xgboost")
+_DEFINING_MODULES = ("cv", "dataset", "fit", "labels", "onnx_graph", "predictor", "scores")
 _DEFINITION = (
     "probability that the price rises by take_profit_pct before it falls by stop_loss_pct; at the end of "
     "horizon_bars a move beyond cost_bps counts for its side, bars after which nothing happens are left out"
@@ -111,7 +112,7 @@ def ensure_bundle(run: RunConfig, model: ModelConfig, instrument: str, catalog: 
     """
     if model.bundle is not None:
         return _given_bundle(run, model.bundle, instrument)
-    start, end = _ns(run.data.start), _ns(run.data.test_start)
+    start, end = utc_ns(run.data.start), utc_ns(run.data.test_start)
     catalog.require_bars(instrument, run.data.bar, start, end, max_gap_minutes=run.data.max_gap_minutes)
     data_hash = catalog.dataset_hash(instrument, run.data.bar, start, end)
     same: dict[str, Any] = {"bar_minutes": run.data.bar_minutes, "seed": run.seed, "data_hash": data_hash}
@@ -129,7 +130,7 @@ def _given_bundle(run: RunConfig, path: Path, instrument: str) -> Path:
             f"{path}: trained on {predictor.bar_minutes}-minute bars, the run uses {run.data.bar}"
         )
     seen = predictor.metadata["training_period"]["end_ns"]
-    if seen > _ns(run.data.test_start):
+    if seen > utc_ns(run.data.test_start):
         until = datetime.fromtimestamp(seen / 1e9, UTC)
         raise ModelError(
             f"{path}: trained on data until {until:%Y-%m-%dT%H:%M}, the run would trade bars it has learned; "
@@ -161,7 +162,8 @@ def _origin(
 
 @cache
 def _code_revision() -> str:
-    """SHA-256 over the modules that define labels, splits, fit and graph; comments and docstrings aside."""
+    """SHA-256 over the modules that define labels, splits, fit, graph and scores; comments and docstrings
+    aside."""
     digest = hashlib.sha256()
     for name in _DEFINING_MODULES:
         tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
@@ -177,10 +179,6 @@ def _code_revision() -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(bundle.canonical_json(value)).hexdigest()
-
-
-def _ns(moment: datetime) -> int:
-    return round(moment.timestamp()) * 1_000_000_000
 
 
 def _findings(data: TrainingSet, p: Floats) -> dict[str, Any]:

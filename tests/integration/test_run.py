@@ -1,7 +1,9 @@
 """The whole road, as a user walks it: run file to result bundle."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,9 @@ import yaml
 
 import strategies.ml_basic
 from backtests.run import app, run_backtest
+from backtests.session import model_test, prepare
+from catalog.instruments import build_instrument, shipped_specs
+from catalog.store import Catalog
 from configs.console import run_app
 from configs.errors import ConfigError, DataError, RunFailedError
 from configs.load import PROJECT_ROOT, load_run
@@ -148,6 +153,50 @@ def test_a_missing_period_is_named(folder, result):
     assert not (folder / "never").exists()
 
 
+def test_a_traded_period_without_bars_is_named_however_short_it_is(folder, result):
+    times = ("data.test_start=2025-01-13", "data.end=2025-01-13T02:00")  # within data.max_gap_minutes
+    run = small_run(folder, *times, "data.synthetic=null")
+    with pytest.raises(DataError, match=r"from 2025-01-13 00:00 to 2025-01-13 02:00"):
+        run_backtest(run, folder / "never", models_root=folder / "models", quiet=True)
+
+
+def test_the_models_test_asks_what_the_model_was_trained_for(folder, result):
+    path, _ = result
+    model = next((folder / "models").rglob("MANIFEST.sha256")).parent
+    first = read(path, "model_test")
+    assert set(first["outcome"].iloc[:-120].dropna()) == {0.0, 1.0}
+    assert first["outcome"].iloc[-120:].isna().all()  # of these only quick outcomes could be known
+    other = small_run(folder, f"models.0.bundle={model}", "models.0.label.take_profit_pct=3")
+    again = model_test(prepare(other, models_root=folder / "models", quiet=True))
+    pd.testing.assert_series_equal(first["outcome"], again["outcome"])
+
+
+def test_the_data_hash_follows_the_instruments_filters(folder, result, tmp_path):
+    _, summary = result
+    shutil.copytree(folder / "catalog", tmp_path / "catalog")
+    spec = shipped_specs("um")["BTCUSDT"]
+    stricter = build_instrument(dataclasses.replace(spec, min_notional=spec.min_notional * 2))
+    Catalog.open(tmp_path / "catalog").write_instrument(stricter, replace=True)
+    run = small_run(tmp_path, "data.synthetic=null")
+    assert prepare(run, models_root=folder / "models", quiet=True).data_hash != summary["data_hash"]
+    Catalog.open(tmp_path / "catalog").write_instrument(build_instrument(spec), replace=True)
+    assert prepare(run, models_root=folder / "models", quiet=True).data_hash == summary["data_hash"]
+
+
+def test_a_failing_report_leaves_the_last_good_bundle_and_no_rest(folder, result, monkeypatch):
+    path, _ = result
+    before = {f.name: f.read_bytes() for f in path.iterdir()}
+
+    def full(bundle, bars):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("backtests.run.write_report", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_backtest(small_run(folder), path, models_root=folder / "models", quiet=True)
+    assert {f.name: f.read_bytes() for f in path.iterdir()} == before
+    assert [p for p in path.parent.iterdir() if p.name.endswith(".tmp")] == []
+
+
 def test_a_folder_that_is_no_bundle_is_not_replaced(folder, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="not a result bundle"):
@@ -234,7 +283,6 @@ def test_a_killed_run_leaves_the_last_good_bundle(folder, result, tmp_path):
 def test_a_real_month_of_bitcoin_trains_and_trades(tmp_path):
     source = shared_data("futures_um", "typhonun_DcaTpStrategy")
     from catalog.ingest import ingest_paths  # noqa: PLC0415 - only where the data is
-    from catalog.store import Catalog  # noqa: PLC0415
 
     catalog = Catalog.create(tmp_path / "catalog")
     names = ("1m-futures", "8h-mark", "8h-funding_rate")

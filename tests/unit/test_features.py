@@ -280,6 +280,12 @@ def test_schema_hash_covers_names_order_and_bar_length() -> None:
     assert sets[0].schema_hash == FeatureSet(("return_1", "rsi_14")).schema_hash
 
 
+def test_schema_hash_covers_how_far_gaps_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = FeatureSet(("return_1",)).schema_hash
+    monkeypatch.setattr(kernel, "MAX_FILL_MINUTES", kernel.MAX_FILL_MINUTES + 1)
+    assert FeatureSet(("return_1",)).schema_hash != before
+
+
 def test_fingerprint_follows_the_code_a_feature_rests_on_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

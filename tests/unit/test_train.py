@@ -1,3 +1,4 @@
+import ast
 import json
 import os
 import subprocess
@@ -124,7 +125,7 @@ def test_outcomes_leave_out_the_end_and_what_stayed_between_the_barriers() -> No
     config = ModelConfig.model_validate(
         {"label": {"horizon_bars": 2, "take_profit_pct": 0.9, "stop_loss_pct": 0.9, "cost_bps": 10}}
     )
-    outcome, end = outcomes(bars, config)
+    outcome, end = outcomes(bars, config.label)
     np.testing.assert_array_equal(outcome, [1, np.nan, 0, 0, np.nan, np.nan, np.nan, np.nan])
     assert end[[0, 2, 3]].tolist() == [2 * MINUTE_NS, 5 * MINUTE_NS, 5 * MINUTE_NS]
 
@@ -202,6 +203,16 @@ def test_the_key_follows_everything_a_training_depends_on() -> None:
     ]
     assert len({key(), *others}) == len(others) + 1
     assert key(SMALL.model_copy(update={"bundle": Path("somewhere")})) == key()
+
+
+def test_the_key_covers_every_module_that_training_uses() -> None:
+    covered = set(train._DEFINING_MODULES)
+    elsewhere = {"features", "bundle"}  # in the schema's hash; names of files and of the graph's ends
+    for name in sorted(covered):
+        tree = ast.parse(Path(train.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+        used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        ours = {str(module).removeprefix("models.") for module in used if str(module).startswith("models.")}
+        assert ours <= covered | elsewhere, name
 
 
 @dataclass
