@@ -22,19 +22,40 @@ class Failing(Protocol):
 
 def guarded[R](handler: Callable[..., R]) -> Callable[..., R]:
     """Wrap one handler: keep the first exception on its component, ask for shutdown, raise it again."""
-
-    @functools.wraps(handler)
-    def wrapper(component: Any, *event: Any) -> R:
-        try:
-            return handler(component, *event)
-        except BaseException as error:
-            if component.failure is None:
-                component.failure = error
-                component.shutdown_system(f"{component.component_name}: {error!r}")
-            raise
-
+    wrap = _one_event if handler.__code__.co_argcount == 2 else _any_arguments
+    wrapper = functools.update_wrapper(wrap(handler), handler)
     wrapper.__dict__["is_guarded"] = True
     return wrapper
+
+
+def _one_event[R](handler: Callable[..., R]) -> Callable[..., R]:
+    """As `_any_arguments`, for the hot handlers: nothing to pack and unpack on every bar."""
+
+    def wrapper(component: Any, event: Any) -> R:
+        try:
+            return handler(component, event)
+        except BaseException as error:
+            _keep(component, error)
+            raise
+
+    return wrapper
+
+
+def _any_arguments[R](handler: Callable[..., R]) -> Callable[..., R]:
+    def wrapper(component: Any, *arguments: Any) -> R:
+        try:
+            return handler(component, *arguments)
+        except BaseException as error:
+            _keep(component, error)
+            raise
+
+    return wrapper
+
+
+def _keep(component: Any, error: BaseException) -> None:
+    if component.failure is None:
+        component.failure = error
+        component.shutdown_system(f"{component.component_name}: {error!r}")
 
 
 def fail_loud[T](component_class: type[T]) -> type[T]:

@@ -5,6 +5,7 @@
 the fast path of a backtest. Both are bit-identical (features and model are, row by row and in a batch).
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ from models.features import OnlineFeatures, feature_matrix
 from models.predictor import Predictor
 
 __all__ = ["ForecastSource", "Forecaster", "PrecomputedSource", "StreamingSource", "forecast_bars"]
+
+
+_NONE_LEFT = (-1, float("nan"))
 
 
 class ForecastSource(Protocol):
@@ -42,17 +46,16 @@ class PrecomputedSource:
     """Probabilities computed beforehand, handed out in step with the bars they belong to."""
 
     def __init__(self, ts_event: NDArray[np.int64], probability: NDArray[np.float64]) -> None:
-        self._ts: list[int] = ts_event.tolist()
-        self._probability: list[float] = probability.tolist()
-        self._next = 0
+        self._forecasts: Iterator[tuple[int, float]] = zip(
+            ts_event.tolist(), probability.tolist(), strict=True
+        )
 
     def probability(self, bar: Bar) -> float:
         """The probability of exactly this bar; RunFailedError when the arrays hold another one."""
-        at = self._next
-        if at >= len(self._ts) or self._ts[at] != bar.ts_event:
+        ts_event, probability = next(self._forecasts, _NONE_LEFT)
+        if ts_event != bar.ts_event:
             raise RunFailedError(f"no precomputed forecast for the bar closing at {bar.ts_event} ns")
-        self._next = at + 1
-        return self._probability[at]
+        return probability
 
 
 class StreamingSource:

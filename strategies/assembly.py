@@ -100,6 +100,8 @@ def _setup(
         params=params,
         model=config.model,
         allow_short=config.allow_short and isinstance(instrument, CryptoPerpetual),
+        margined=isinstance(instrument, CryptoPerpetual),
+        leverage=run.venue.leverage if isinstance(instrument, CryptoPerpetual) else 1.0,
         exit_on_opposite=bool(getattr(params, "exit_on_opposite", True)),
         cool_off_bars=config.time.cool_off_bars,
         stop_distance=config.stop.pct / 100.0,

@@ -42,7 +42,8 @@ class StrategySetup:
     """Everything one strategy instance needs, resolved from the run file.
 
     `stop_distance` and `target_distance` are fractions of the entry price (None: no target), `model` the
-    forecasts it waits for (None: it decides on bars alone).
+    forecasts it waits for (None: it decides on bars alone). `leverage` is the venue's (1 on
+    spot), `margined` whether positions are held on margin.
     """
 
     label: str
@@ -52,6 +53,8 @@ class StrategySetup:
     params: Any
     model: str | None
     allow_short: bool
+    margined: bool
+    leverage: float
     exit_on_opposite: bool
     cool_off_bars: int
     stop_distance: float
@@ -176,21 +179,29 @@ class TradingStrategy(Strategy):
         )
 
     def _account(self) -> Account:
+        # not portfolio.account(): it copies the account's whole history, ever slower as a run goes on
         venue = self._id.venue
         quote = self._setup.instrument.quote_currency
-        account = self.portfolio.account(venue)
-        free = account.balance_free(quote) if account is not None else None
         equity = self.portfolio.equity(venue).get(quote)
         exposures = self.portfolio.net_exposures(venue)
-        if account is None or free is None or equity is None or exposures is None:
+        reserved = self._reserved()
+        if equity is None or exposures is None or reserved is None:
             return Account(0.0, 0.0, 1.0)  # no account or no prices, no entry: an equity of 0 is refused
         held = exposures[quote].as_double() if quote in exposures else 0.0
-        if not account.is_margin_account():
-            # on spot the engine's equity in the quote currency is the cash alone; the coins count, too
-            return Account(equity.as_double() + held, free.as_double(), 1.0, held)
-        # the engine charges margin_init / its leverage: together they make the venue's leverage
-        leverage = float(account.leverage(self._id)) / (float(self._setup.instrument.margin_init) or 1.0)
-        return Account(equity.as_double(), free.as_double(), leverage, held)
+        free = equity.as_double() - reserved
+        # on spot the engine's equity in the quote currency is the cash alone; the coins count, too
+        coins = 0.0 if self._setup.margined else held
+        return Account(equity.as_double() + coins, free, self._setup.leverage, held)
+
+    def _reserved(self) -> float | None:
+        """Quote currency that open positions and orders tie up; None while there is no account."""
+        venue = self._id.venue
+        if self._setup.margined:
+            margins = self.portfolio.instrument_initial_margins(venue)
+            return None if margins is None else sum(m.as_double() for m in margins.values())
+        locked = self.portfolio.balances_locked(venue)
+        quote = self._setup.instrument.quote_currency
+        return None if locked is None else sum(m.as_double() for c, m in locked.items() if c == quote)
 
     # -- the plan ------------------------------------------------------------------------------------------
 
