@@ -67,8 +67,13 @@ def fail_loud[T](component_class: type[T]) -> type[T]:
 
 
 def raise_failures(components: Iterable[Failing]) -> None:
-    """Raise RunFailedError naming the first component that failed, its handler's exception as the cause."""
+    """Raise RunFailedError naming the first component that failed, its handler's exception as the cause.
+
+    Ctrl-C that happened to arrive inside a handler is raised as KeyboardInterrupt: nothing failed.
+    """
     for component in components:
+        if isinstance(component.failure, KeyboardInterrupt):
+            raise component.failure
         if component.failure is not None:
             what = f"{type(component.failure).__name__}: {component.failure}"
             raise RunFailedError(f"{component.component_name} failed: {what}") from component.failure

@@ -50,7 +50,11 @@ class ResultTables:
 
 
 def check_destination(path: Path) -> None:
-    """ConfigError when `path` holds something that is not a result bundle: it would be replaced."""
+    """ConfigError when `path` holds something that is not a result bundle: it would be replaced.
+
+    ConfigError, too, when no folder can be made there. What a killed run left beside it is mended first.
+    """
+    _recover(path)
     here = Path.cwd()
     if path.resolve() in (here, *here.parents):
         raise ConfigError(f"{path}: the command runs in it and it would be replaced; choose another --out")
@@ -59,6 +63,32 @@ def check_destination(path: Path) -> None:
             raise ConfigError(f"{path}: is not a result bundle and not empty; choose another --out")
     elif path.exists():
         raise ConfigError(f"{path}: is a file; choose another --out")
+    else:
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise ConfigError(f"{path}: no folder can be made in {above}; choose another --out")
+
+
+def _recover(path: Path) -> None:
+    """Mend what a killed process left beside `path`: the older bundle comes back, unfinished folders go."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        pid, _, kind = left.name[len(path.name) + 2 :].partition(".")
+        if kind not in {"tmp", "old"} or not pid.isdecimal() or _runs(int(pid)):
+            continue
+        if kind == "old" and not path.exists():
+            left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def code_hash(root: Path = PROJECT_ROOT) -> str:

@@ -1,5 +1,9 @@
 """`python backtests/run.py [RUN.yaml]`: data to model to backtest to report, in one command."""
 
+import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
+
+# isort: split
+
 import shutil
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +36,7 @@ app = command_app(
 )
 MODELS_ROOT = Path("artifacts/models")
 _FEW_DAYS = 30
+_HARDLY_RANKS = 0.53
 
 
 @app.command()
@@ -133,10 +138,11 @@ def _cautions(inputs: Inputs) -> list[str]:
     for strategy in run.strategies:
         predictor = inputs.predictors.get(strategy.label)
         test = {} if predictor is None else predictor.metadata["metrics"]["test"]
-        if test and test["brier"] >= test["baseline_brier"]:
+        if test and (test["brier"] >= test["baseline_brier"] or test["roc_auc"] < _HARDLY_RANKS):
             cautions.append(
-                f"{strategy.instrument}: on its test part model {strategy.model} is no better than always "
-                f"saying the base rate (Brier {test['brier']:.4f} against {test['baseline_brier']:.4f})"
+                f"{strategy.instrument}: model {strategy.model} shows no skill on its own test part (ROC AUC "
+                f"{test['roc_auc']:.3f}; Brier {test['brier']:.4f}, saying the base rate scores "
+                f"{test['baseline_brier']:.4f}): a profit is luck until shown otherwise"
             )
     return cautions
 

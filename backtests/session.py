@@ -17,7 +17,7 @@ from actors.faults import raise_failures
 from actors.forecaster import ForecastSource, PrecomputedSource, StreamingSource, forecast_bars
 from actors.messages import AuditRecord
 from backtests.venue import FundingSchedule, Simulation, build_engine, funding_schedule
-from catalog.columns import utc_ns
+from catalog.columns import interval_ns, utc_ns
 from catalog.store import BarColumns, Catalog, filters
 from catalog.synthetic import ensure_synthetic
 from configs.console import status
@@ -79,25 +79,16 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
             ensure_synthetic(run)
     catalog = Catalog.open(run.data.catalog)
     start, test_start, end = (utc_ns(t) for t in (run.data.start, run.data.test_start, run.data.end))
-    most = max(run.data.max_gap_minutes, run.data.bar_minutes)
-    for name in run.instruments:
-        for begin in (start, test_start):  # the traded period alone, too: it may lie within the longest hole
-            catalog.require_bars(name, run.data.bar, begin, end, max_gap_minutes=most)
-    history = {name: catalog.bars(name, run.data.bar, start, end) for name in run.instruments}
-    bars = {
-        name: _from(history[name], test_start + run.data.bar_minutes * 60_000_000_000) for name in history
-    }
+    history, bars = _bars(run, catalog, start, test_start, end)
     predictors = {
         strategy.label: _predictor(run, strategy, catalog, models_root, quiet)
         for strategy in run.strategies
         if strategy.model is not None
     }
     probabilities = {
-        strategy.label: forecast_bars(predictors[strategy.label], history[strategy.instrument])[
-            -len(bars[strategy.instrument]) :
-        ]
-        for strategy in run.strategies
-        if strategy.label in predictors
+        s.label: forecast_bars(predictors[s.label], history[s.instrument])[-len(bars[s.instrument]) :]
+        for s in run.strategies
+        if s.label in predictors
     }
     funding, warnings = _funding(run, catalog, bars, (test_start, end))
     return Inputs(
@@ -168,6 +159,19 @@ def model_test(inputs: Inputs) -> pd.DataFrame:
         columns = ["ts_event", "instrument", "model", "probability", "outcome"]
         return pd.DataFrame(columns=columns).astype({"ts_event": "datetime64[ns, UTC]"})
     return pd.concat(parts, ignore_index=True)
+
+
+def _bars(
+    run: RunConfig, catalog: Catalog, start: int, test_start: int, end: int
+) -> tuple[dict[str, BarColumns], dict[str, BarColumns]]:
+    """Each instrument's bars of the whole period, and of those the ones that are traded (never none)."""
+    interval, most = run.data.bar, max(run.data.max_gap_minutes, run.data.bar_minutes)
+    for name in run.instruments:
+        for begin in (start, test_start):  # the traded period alone, too: it may lie within the longest hole
+            catalog.require_bars(name, interval, begin, end, max_gap_minutes=most)
+    history = {name: catalog.bars(name, interval, start, end) for name in run.instruments}
+    first_close = test_start + interval_ns(interval)
+    return history, {name: _from(columns, first_close) for name, columns in history.items()}
 
 
 def _predictor(

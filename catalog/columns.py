@@ -47,7 +47,7 @@ MINUTE_NS = 60_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE_TOLERANCE = 1e-9  # float noise of other tools; never a whole step
 _STEP_TOLERANCE = 1e-4
-_EXACT_UNITS = 2.0**53
+_EXACT_UNITS = 2.0**51  # beyond it a float64 times a power of ten may round to the next unit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

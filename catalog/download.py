@@ -9,6 +9,10 @@ that is still open. Funding comes in whole months. Verified files stay in the ca
 after an interruption, fetches only what is missing.
 """
 
+import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
+
+# isort: split
+
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence

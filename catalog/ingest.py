@@ -6,6 +6,10 @@ Files of one series are read together, must not contradict each other, and are s
 with a bad row stops the command with exit code 2; of that file nothing is kept, the files before it are.
 """
 
+import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
+
+# isort: split
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count

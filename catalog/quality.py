@@ -7,6 +7,10 @@ grid, a high below the body or a low above it, bars whose decimals differ from t
 (exit code 0) are what real markets do have: gaps, runs without volume, jumps.
 """
 
+import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
+
+# isort: split
+
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +66,10 @@ class SeriesReport:
 def check_catalog(
     catalog: Catalog, *, zero_run_bars: int = 3, jump_sigmas: float = 20.0
 ) -> list[SeriesReport]:
-    """Look through every series of a catalog; see `check_bar_columns` for the two limits."""
+    """Look through every series of a catalog; see `check_bar_columns` for the two limits.
+
+    DataError when the catalog holds no series at all: more likely a wrong path than a clean bill.
+    """
     limits = {"zero_run_bars": zero_run_bars, "jump_sigmas": jump_sigmas}
     reports = [_check_bars(catalog, name, interval, **limits) for name, interval in catalog.stored_bars()]
     for folder in sorted(catalog.path.glob("sextant/funding/*")):
@@ -70,6 +77,8 @@ def check_catalog(
     for folder in sorted(catalog.path.glob("sextant/mark/*")):
         name, _, interval = folder.name.rpartition("-")
         reports += _check_other(catalog.mark_series(name, interval), name, "mark", interval)
+    if not reports:
+        raise DataError(f"{catalog.path} holds no market data; ingest or download some, or correct --catalog")
     return reports
 
 

@@ -89,7 +89,10 @@ class Catalog:
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder} is a file; a catalog is a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"no catalog can be made at {folder}: {error.strerror}") from error
         return cls(folder)
 
     # instruments
@@ -126,7 +129,13 @@ class Catalog:
         if instrument_id not in known:
             names = ", ".join(known) or "none"
             raise DataError(f"no instrument {instrument_id} in catalog {self.path} (stored: {names})")
-        found: list[Instrument] = ParquetDataCatalog(str(self.path)).instruments([instrument_id])
+        try:
+            found: list[Instrument] = ParquetDataCatalog(str(self.path)).instruments([instrument_id])
+        except OSError as error:
+            raise DataError(
+                f"the file of instrument {instrument_id} in catalog {self.path} cannot be read ({error}); "
+                f"delete {self.path}/data/*/{instrument_id} and ingest again"
+            ) from error
         return found[-1]
 
     def instrument_ids(self) -> list[str]:

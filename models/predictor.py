@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _CHUNK_ROWS = 8192
 # Bits repeat on the machine that trained; on another CPU the last bits of a float32 sigmoid may differ.
 _CHECK_TOLERANCE = 1e-6
+_LONGEST_VERSION = 64
 
 
 class GraphSession:
@@ -142,9 +143,13 @@ class Predictor:
 
 def _resolve(path: Path) -> Path:
     """A bundle's folder from its path or from a pointer file beside the versions."""
-    if path.is_file():
-        return path.parent / path.read_text(encoding="utf-8").strip()
-    return path
+    if not path.is_file():
+        return path
+    name = path.read_bytes()[:_LONGEST_VERSION].decode("utf-8", errors="replace").strip()
+    folder = path.parent / name
+    if not name.isalnum() or not folder.is_dir():
+        raise ModelError(f"{path} names no model bundle; give a bundle's folder")
+    return folder
 
 
 def _features(schema: dict[str, Any], schema_hash: str | None, folder: Path) -> FeatureSet:

@@ -5,6 +5,10 @@
 The period is [data.start, data.test_start) alone; what the backtest trades is never looked at.
 """
 
+import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
+
+# isort: split
+
 import ast
 import hashlib
 from datetime import UTC, datetime

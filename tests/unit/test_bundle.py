@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +33,25 @@ def test_a_bundle_that_cannot_be_published_leaves_the_older_one(tmp_path: Path) 
     publish(gone, path)
     assert (path / "summary.json").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_destination_below_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="no folder can be made in"):
+        check_destination(tmp_path / "file" / "deep" / "bundle")
+
+
+def test_what_a_killed_run_left_is_mended(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    path, old, alive = (
+        tmp_path / "runs",
+        tmp_path / f".runs.{ended.pid}.old",
+        tmp_path / f".runs.{os.getpid()}.tmp",
+    )
+    for folder in (old, tmp_path / f".runs.{ended.pid}.tmp", alive):
+        folder.mkdir()
+        (folder / "manifest.json").write_text(folder.name)
+    check_destination(path)
+    assert (path / "manifest.json").read_text() == old.name
+    assert {entry.name for entry in tmp_path.iterdir()} == {"runs", alive.name}

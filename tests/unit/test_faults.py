@@ -173,3 +173,11 @@ def test_a_start_that_raises_stops_the_engine_itself_and_is_kept():
         desk(flat_rows(4), {1: UP}, prepare=spoil)
     with pytest.raises(RunFailedError, match="ml_basic-BTCUSDT-PERP failed: AttributeError"):
         raise_failures(broken)
+
+
+def test_ctrl_c_inside_a_handler_is_an_interruption_and_no_failure() -> None:
+    part = Part()
+    with pytest.raises(KeyboardInterrupt):
+        part.on_bar(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        raise_failures([part])

@@ -151,3 +151,11 @@ def test_a_pointer_file_leads_to_its_bundle(trained: Path) -> None:
     pointer = trained.parent / "champion"
     pointer.write_text(trained.name + "\n")
     assert Predictor.load(pointer).folder == trained
+
+
+def test_a_file_that_is_no_pointer_is_refused(trained: Path) -> None:
+    for text in ("# Notes\n" + 500 * "words ", "../..", "", "0123456789ab"):
+        other = trained.parent / "other"
+        other.write_text(text)
+        with pytest.raises(ModelError, match="names no model bundle"):
+            Predictor.load(other)

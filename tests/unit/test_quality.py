@@ -9,6 +9,7 @@ from nautilus_trader.persistence import ParquetDataCatalog
 
 from catalog.quality import Finding, check_bar_columns, check_catalog
 from catalog.store import BarColumns, Catalog, bar_type
+from configs.errors import DataError
 from tests.catalogs import BTC, HOUR_NS, JUNE, MINUTE_NS, bars, catalog_with, funding
 
 
@@ -177,3 +178,8 @@ def test_bars_without_their_instrument_are_an_error(tmp_path: Path) -> None:
         file.unlink()
     (report,) = check_catalog(catalog)
     assert report.findings == (Finding("precision", "error", 1, ("the catalog has no such instrument",)),)
+
+
+def test_a_folder_without_market_data_is_no_clean_catalog(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no market data"):
+        check_catalog(Catalog.open(tmp_path))

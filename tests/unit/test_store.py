@@ -28,6 +28,16 @@ def test_a_file_in_the_catalogs_place_is_refused(tmp_path: Path) -> None:
     place.write_text("x")
     with pytest.raises(DataError, match="is a file"):
         Catalog.create(place)
+    with pytest.raises(DataError, match="no catalog can be made at"):
+        Catalog.create(place / "below")
+
+
+def test_a_damaged_instrument_file_is_named_with_its_catalog(tmp_path: Path) -> None:
+    catalog = catalog_with(tmp_path, columns=bars(3))
+    (file,) = tmp_path.glob(f"data/crypto_perpetual/{BTC}/*.parquet")
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(DataError, match=f"instrument {BTC} in catalog .* cannot be read .* ingest again"):
+        catalog.instrument(BTC)
 
 
 @pytest.mark.parametrize(
