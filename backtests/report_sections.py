@@ -44,7 +44,7 @@ __all__ = [
 MAX_TRADE_ROWS = 500
 MAX_DAYS_SHOWN = 92
 SYNTHETIC = (
-    "Synthetic market with a weak planted signal: these results say nothing about real markets. "
+    "Synthetic market with {planted}: these results say nothing about real markets. "
     "They show that the parts work together, no more."
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -68,7 +68,9 @@ def banners(bundle: ResultBundle) -> str:
     """What a reader has to know first: synthetic data, the run's warnings, a run without trades."""
     parts = []
     if bundle.summary.get("synthetic"):
-        message = f"<strong>Not a real market.</strong> {text(SYNTHETIC)}"
+        planted = "a weak planted signal" if bundle.summary.get("planted_signal") else "no signal to learn"
+        said = text(SYNTHETIC.format(planted=planted))
+        message = f"<strong>Not a real market.</strong> {said}"
         parts.append(f'<p class="banner synthetic" role="note">{message}</p>')
     for warning in bundle.summary.get("warnings") or ():
         parts.append(f'<p class="banner" role="note"><strong>Warning:</strong> {text(warning)}</p>')

@@ -149,8 +149,9 @@ def _cautions(inputs: Inputs) -> list[str]:
 
 def _print_summary(run: RunConfig, summary: dict[str, Any], path: Path, wall_secs: float) -> None:
     if run.data.synthetic is not None:
+        planted = "a weak planted signal" if run.data.synthetic.signal_strength else "no signal to learn"
         out.print(
-            "This market is SYNTHETIC and contains a weak planted signal: "
+            f"This market is SYNTHETIC and contains {planted}: "
             "the result shows that the machinery works and says nothing about real markets.",
             style="bold yellow",
         )

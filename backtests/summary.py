@@ -71,6 +71,7 @@ def summarise(
         "bars": bars,
         "bars_per_sec": bars / engine_cpu_secs if engine_cpu_secs > 0 else None,
         "synthetic": run.data.synthetic is not None,
+        "planted_signal": None if run.data.synthetic is None else run.data.synthetic.signal_strength,
         "currency": currency,
         **_trading(positions),
         **_account(tables, run.venue.starting_balance),

@@ -122,6 +122,8 @@ class DataConfig(Group):
                 f"needs start < test_start < end, got {self.start:%Y-%m-%dT%H:%M} / "
                 f"{self.test_start:%Y-%m-%dT%H:%M} / {self.end:%Y-%m-%dT%H:%M}"
             )
+        if self.test_start.timestamp() % (60 * self.bar_minutes):
+            raise ValueError(f"test_start must be a time at which a {self.bar} bar opens: {self.test_start}")
         return self
 
 

@@ -351,7 +351,7 @@ def _run_config(name: str, bars: Mapping[str, BarColumns], catalog: Path, synthe
     period = {key: pd.Timestamp(ns, tz="UTC").isoformat() for key, ns in times.items()}
     data = {"catalog": str(catalog), "bar": f"{_bar_ns(first) // MINUTE_NS}m", **period}
     strategies = [{"use": "ml_basic", "instrument": i} for i in bars]
-    market = {"synthetic": {}} if synthetic else {}
+    market = {"synthetic": {"signal_strength": 1}} if synthetic else {}
     return RunConfig.model_validate({"name": name, "data": data | market, "strategies": strategies})
 
 

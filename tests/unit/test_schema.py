@@ -133,3 +133,8 @@ def test_a_value_out_of_its_range_is_refused_and_named(group: str, values: dict[
     with pytest.raises(ValidationError) as caught:
         _run(BTC, **{group: values})
     assert caught.value.errors()[0]["loc"][0] == group
+
+
+def test_the_traded_period_begins_where_a_bar_opens():
+    with pytest.raises(ValidationError, match="test_start must be a time at which a 5m bar opens"):
+        DataConfig(catalog="c", bar="5m", start="2025-01-01", test_start="2025-01-02T00:03", end="2025-01-03")
