@@ -26,6 +26,7 @@ from actors.audit import decisions_frame
 from backtests.ledger import fills_from_engine, orders_from_engine, trades
 from backtests.session import Inputs, Outcome, execute, prepare
 from backtests.venue import build_engine
+from catalog.columns import utc_ns
 from catalog.store import bar_type
 from configs.console import out
 from configs.load import dump_config, load_run
@@ -115,7 +116,7 @@ def bare_engine(inputs: Inputs, positions: pd.DataFrame | None, *, funded: bool 
     name = run.instruments[0]
     instrument = inputs.instruments[name]
     engine = build_engine(run, [instrument], inputs.funding if funded else {}).engine
-    start, end = (int(t.timestamp()) * 10**9 for t in (run.data.test_start, run.data.end))
+    start, end = utc_ns(run.data.test_start), utc_ns(run.data.end)
     engine.add_data(inputs.catalog.engine_bars(name, run.data.bar, start, end))
     if positions is not None:
         strategy = OnlyTrades(StrategyConfig(strategy_id=StrategyId("ONLY-1")))

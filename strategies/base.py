@@ -257,7 +257,7 @@ class TradingStrategy(Strategy):
         price = self._engine_price(action.ticks)
         if action.role == "stop":
             order = self.order_factory.stop_market(
-                self._id, side, quantity, price, trigger_type=self._trigger_type(), reduce_only=True
+                self._id, side, quantity, price, trigger_type=TriggerType.LAST_PRICE, reduce_only=True
             )
         else:
             order = self.order_factory.limit(self._id, side, quantity, price, reduce_only=True)
@@ -272,9 +272,6 @@ class TradingStrategy(Strategy):
             self.modify_order(ClientOrderId(action.order_id), quantity=quantity, trigger_price=price)
         else:
             self.modify_order(ClientOrderId(action.order_id), quantity=quantity, price=price)
-
-    def _trigger_type(self) -> TriggerType:
-        return TriggerType.LAST_PRICE
 
     # -- orders --------------------------------------------------------------------------------------------
 
