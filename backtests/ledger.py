@@ -18,7 +18,7 @@ from nautilus_trader.model import CryptoPerpetual, CurrencyPair
 from numpy.typing import NDArray
 
 from backtests.records import FILL_COLUMNS, ORDER_COLUMNS, fills_from_engine, orders_from_engine, table
-from backtests.venue import BINANCE, taker_cost
+from backtests.venue import BINANCE
 from catalog.store import BarColumns
 from configs.errors import RunFailedError
 from configs.schema import VenueConfig
@@ -318,7 +318,7 @@ def equity_curve(
     if unknown:
         raise RunFailedError(f"fills without bars to value them: {', '.join(sorted(unknown))}")
     times = _union(bars)
-    entry_cost = float(taker_cost(venue))
+    entry_cost = float(venue.taker_cost)
     cash = np.full(len(times), float(starting_balance))
     equity, notional, benchmark = cash.copy(), np.zeros(len(times)), np.zeros(len(times))
     for name, columns in bars.items():

@@ -12,7 +12,6 @@ import pandas as pd
 from nautilus_trader.backtest import BacktestEngine
 from nautilus_trader.model import OrderFilled
 
-from backtests.venue import taker_cost
 from configs.errors import RunFailedError
 from configs.schema import VenueConfig
 
@@ -76,8 +75,7 @@ def fills_from_engine(engine: BacktestEngine, roles: Mapping[str, str], venue: V
 
 
 def _slippage_share(venue: VenueConfig) -> Decimal:
-    cost = taker_cost(venue)
-    return Decimal(str(venue.slippage_bps)) / 10_000 / cost if cost else Decimal(0)
+    return venue.slippage_rate / venue.taker_cost if venue.taker_cost else Decimal(0)
 
 
 def _fill_row(event: OrderFilled, role: str, slippage_share: Decimal) -> tuple[Any, ...]:

@@ -76,8 +76,9 @@ def run_backtest(
         outcome = execute(inputs)
     with status("result bundle and report", quiet=quiet):
         tables, summary = _results(inputs, outcome)
-        hashes = {label: predictor.model_hash for label, predictor in inputs.predictors.items()}
-        folder = write_bundle(path, run=run, summary=summary, tables=tables, model_hashes=hashes)
+        folder = write_bundle(
+            path, run=run, summary=summary, tables=tables, model_hashes=_model_hashes(inputs)
+        )
         try:
             write_report(folder, inputs.bars)
             publish(folder, path)
@@ -114,7 +115,7 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         currency=str(inputs.instruments[run.instruments[0]].quote_currency),
         data_hash=inputs.data_hash,
         config_hash=config_hash(run),
-        model_hashes={label: p.model_hash for label, p in inputs.predictors.items()},
+        model_hashes=_model_hashes(inputs),
         decisions_hash=decisions_hash(outcome.records),
         warnings=warnings,
         model_metrics={
@@ -124,6 +125,10 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         },
     )
     return tables, summary
+
+
+def _model_hashes(inputs: Inputs) -> dict[str, str]:
+    return {label: predictor.model_hash for label, predictor in inputs.predictors.items()}
 
 
 def _cautions(inputs: Inputs) -> list[str]:

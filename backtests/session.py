@@ -17,7 +17,7 @@ from actors.faults import raise_failures
 from actors.forecaster import ForecastSource, PrecomputedSource, StreamingSource, forecast_bars
 from actors.messages import AuditRecord
 from backtests.venue import FundingSchedule, Simulation, build_engine, funding_schedule
-from catalog.columns import interval_ns, utc_ns
+from catalog.columns import MINUTE_NS, interval_ns, utc_ns
 from catalog.store import BarColumns, Catalog, filters
 from catalog.synthetic import ensure_synthetic
 from configs.console import status
@@ -31,8 +31,7 @@ from strategies.assembly import Assembly, ModelFeed, assemble, check_strategies
 __all__ = ["Inputs", "Outcome", "execute", "model_test", "prepare"]
 
 Instrument = CryptoPerpetual | CurrencyPair
-_MINUTE_NS = 60_000_000_000
-_HOUR_NS = 60 * _MINUTE_NS
+_HOUR_NS = 60 * MINUTE_NS
 _LONGEST_FUNDING_STEP_HOURS = 9
 
 
@@ -100,7 +99,7 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
         funding=funding,
         predictors=predictors,
         probabilities=probabilities,
-        data_hash=_data_hash(run, catalog, funding, (start, end)),
+        data_hash=_data_hash(run, catalog, history, funding),
         warnings=tuple(warnings),
     )
 
@@ -223,11 +222,14 @@ def _funding(
 
 
 def _data_hash(
-    run: RunConfig, catalog: Catalog, funding: Mapping[str, FundingSchedule], period: tuple[int, int]
+    run: RunConfig,
+    catalog: Catalog,
+    history: Mapping[str, BarColumns],
+    funding: Mapping[str, FundingSchedule],
 ) -> str:
     digest = hashlib.sha256()
     for name in run.instruments:
-        digest.update(f"{name}:{catalog.dataset_hash(name, run.data.bar, *period)}\n".encode())
+        digest.update(f"{name}:{catalog.bars_hash(name, run.data.bar, history[name])}\n".encode())
         digest.update(f"{json.dumps(filters(catalog.instrument(name)), sort_keys=True)}\n".encode())
         schedule = funding.get(name)
         if schedule is not None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from catalog.columns import MINUTE_NS
 from catalog.store import BarColumns
 from configs.errors import DataError
 
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 _REQUIRED = ("config.yaml", *(f"{name}.parquet" for name in ("equity", "positions", "fills", "decisions")))
-_MINUTE_NS = 60_000_000_000
 _CANDLE_MINUTES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 2880, 4320, 10_080)
 _WILSON_Z = 1.959963984540054  # two-sided 95 %
 
@@ -116,7 +116,7 @@ def resample_bars(bars: BarColumns, max_candles: int) -> tuple[BarColumns, int]:
         return bars, bar_ns
     span = int(bars.ts_event[-1] - bars.ts_event[0]) + bar_ns
     wanted = -(-span // max_candles)
-    steps = [m * _MINUTE_NS for m in _CANDLE_MINUTES if m * _MINUTE_NS % bar_ns == 0]
+    steps = [m * MINUTE_NS for m in _CANDLE_MINUTES if m * MINUTE_NS % bar_ns == 0]
     step = next((s for s in steps if s >= wanted), -(-wanted // bar_ns) * bar_ns)
     bucket = (bars.ts_event - bar_ns) // step
     first = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
@@ -285,7 +285,7 @@ def _read_model_test(path: Path) -> pd.DataFrame:
 
 def _bar_length(bars: BarColumns) -> int:
     """The shortest step between closes: gaps only make steps longer."""
-    return int(np.diff(bars.ts_event).min()) if len(bars) > 1 else _MINUTE_NS
+    return int(np.diff(bars.ts_event).min()) if len(bars) > 1 else MINUTE_NS
 
 
 def _period_returns(equity: pd.DataFrame, period: str, starting_balance: float | None) -> pd.DataFrame:

@@ -39,6 +39,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.risk import RiskEngineConfig
 
+from catalog.columns import MINUTE_NS
 from catalog.store import BarColumns, FundingColumns
 from configs.errors import ConfigError, DataError, RunFailedError
 from configs.schema import RunConfig, VenueConfig
@@ -52,11 +53,9 @@ __all__ = [
     "build_engine",
     "funding_schedule",
     "payments_frame",
-    "taker_cost",
 ]
 
 BINANCE = Venue("BINANCE")
-_MINUTE_NS = 60_000_000_000
 _NEVER = 2**63 - 1
 _ORDER_RATE = "1000000/00:00:01"
 _PAYMENT_COLUMNS = ["ts_event", "instrument", "quantity", "mark_price", "rate", "amount"]
@@ -122,7 +121,7 @@ def funding_schedule(
 
     Raises DataError when a rate or a price is not a finite number, or one time carries two different rates.
     """
-    ts = (np.asarray(funding.ts_event, np.int64) + _MINUTE_NS // 2) // _MINUTE_NS * _MINUTE_NS
+    ts = (np.asarray(funding.ts_event, np.int64) + MINUTE_NS // 2) // MINUTE_NS * MINUTE_NS
     rate = np.asarray(funding.rate, np.float64)
     if len(bars) == 0 or len(ts) == 0:
         return FundingSchedule(np.empty(0, np.int64), np.empty(0), np.empty(0))
@@ -290,7 +289,7 @@ def build_engine(
         oms_type=OmsType.NETTING,
         account_type=AccountType.MARGIN if margin else AccountType.CASH,
         starting_balances=[Money(run.venue.starting_balance, currency)],
-        fee_model=MakerTakerFeeModel(_rate(run.venue.maker_fee_bps), taker_cost(run.venue)),
+        fee_model=MakerTakerFeeModel(run.venue.maker_rate, run.venue.taker_cost),
         modules=[] if module is None else [module],
         bar_adaptive_high_low_ordering=run.venue.adaptive_high_low,
         **options,
@@ -298,15 +297,6 @@ def build_engine(
     for instrument in instruments:
         engine.add_instrument(instrument)
     return Simulation(engine, module)
-
-
-def taker_cost(venue: VenueConfig) -> Decimal:
-    """What taking liquidity costs as a share of notional: taker fee plus slippage."""
-    return _rate(venue.taker_fee_bps) + _rate(venue.slippage_bps)
-
-
-def _rate(bps: float) -> Decimal:
-    return Decimal(str(bps)) / 10_000
 
 
 def _account_kind(instruments: Sequence[CryptoPerpetual | CurrencyPair]) -> tuple[Currency, bool]:

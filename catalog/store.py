@@ -216,7 +216,10 @@ class Catalog:
 
         It depends on the data alone: neither on files nor on the order of writing nor on the machine.
         """
-        bars = self.bars(instrument_id, interval, start, end)
+        return self.bars_hash(instrument_id, interval, self.bars(instrument_id, interval, start, end))
+
+    def bars_hash(self, instrument_id: str, interval: str, bars: BarColumns) -> str:
+        """`dataset_hash` of bars that are in memory already."""
         price, size = _precisions(self.instrument(instrument_id))
         digest = hashlib.sha256(f"bars/1|{instrument_id}|{interval}|{price}|{size}|{len(bars)}".encode())
         digest.update(bars.ts_event.astype("<i8").tobytes())

@@ -6,6 +6,7 @@ Every group is frozen and refuses unknown keys. Percentages are per cent (2.0 is
 
 import re
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -254,6 +255,25 @@ class VenueConfig(Group):
     latency_ms: int = Field(default=0, ge=0, le=600_000)
     funding: Literal["auto", "required", "off"] = "auto"  # auto: charged where the catalog has rates
     adaptive_high_low: bool = False
+
+    @property
+    def maker_rate(self) -> Decimal:
+        """What a resting fill costs as a share of notional, exact."""
+        return _rate(self.maker_fee_bps)
+
+    @property
+    def slippage_rate(self) -> Decimal:
+        """The part of `taker_cost` that is slippage."""
+        return _rate(self.slippage_bps)
+
+    @property
+    def taker_cost(self) -> Decimal:
+        """What taking liquidity costs as a share of notional, exact: taker fee plus slippage."""
+        return _rate(self.taker_fee_bps) + self.slippage_rate
+
+
+def _rate(bps: float) -> Decimal:
+    return Decimal(str(bps)) / 10_000
 
 
 class LiveConfig(Group):

@@ -22,7 +22,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from catalog.columns import utc_ns
+from catalog.columns import MINUTE_NS, utc_ns
 from catalog.store import BarColumns, Catalog
 from catalog.synthetic import ensure_synthetic
 from configs.console import command_app, emit_json, out, run_app, status
@@ -40,7 +40,6 @@ __all__ = ["ARTIFACTS", "ensure_bundle", "train_model", "training_key"]
 
 ARTIFACTS = Path("artifacts", "models")
 _CHECK_ROWS = 64
-_MINUTE_NS = 60_000_000_000
 _LIBRARIES = ("numba", "numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "xgboost")
 _DEFINING_MODULES = ("cv", "dataset", "fit", "labels", "onnx_graph", "predictor", "scores")
 _DEFINITION = (
@@ -88,7 +87,7 @@ def train_model(
     graph = build_graph([member])
     p = GraphSession(graph).batch(data.x)[:, 0]
     origin = _origin(instrument, config, data.feature_set, seed, data_hash)
-    first_open = int(bars.ts_event[0]) - bar_minutes * _MINUTE_NS
+    first_open = int(bars.ts_event[0]) - bar_minutes * MINUTE_NS
     metadata = origin | {
         "training_key": _digest(origin),
         "training_period": {"start_ns": first_open, "end_ns": int(bars.ts_event[-1])},

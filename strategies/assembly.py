@@ -4,7 +4,7 @@ import difflib
 import importlib
 import math
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,7 +16,7 @@ from actors.audit import AuditActor
 from actors.forecaster import Forecaster, ForecastSource
 from catalog.store import bar_type
 from configs.errors import ConfigError
-from configs.schema import RunConfig, StrategyConfig, VenueConfig
+from configs.schema import RunConfig, StrategyConfig
 from strategies.base import StrategySetup, TradingStrategy
 from strategies.trade import PlanParams
 from strategies.values import InstrumentRules, Limits
@@ -70,6 +70,7 @@ def assemble(
     forecasters = []
     traders = []
     for index, config in enumerate(run.strategies):
+        module, params = _module_and_params(index, config)
         instrument = instruments[config.instrument]
         kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
         feed = feeds.get(config.label)
@@ -81,17 +82,22 @@ def assemble(
                     model=feed.model,
                     horizon_bars=feed.horizon_bars,
                     source=feed.source,
-                    quiet_band=_quiet_band(index, config),
+                    quiet_band=_quiet_band(module, params),
                 )
             )
-        traders.append(TradingStrategy(_setup(run, index, config, instrument, kind)))
+        traders.append(TradingStrategy(_setup(run, config, module, params, instrument, kind)))
     return Assembly(AuditActor(), tuple(forecasters), tuple(traders))
 
 
 def _setup(
-    run: RunConfig, index: int, config: StrategyConfig, instrument: Instrument, kind: BarType
+    run: RunConfig,
+    config: StrategyConfig,
+    module: ModuleType,
+    params: object,
+    instrument: Instrument,
+    kind: BarType,
 ) -> StrategySetup:
-    module, params = _module_and_params(index, config)
+    margined = isinstance(instrument, CryptoPerpetual)
     return StrategySetup(
         label=config.label,
         instrument=instrument,
@@ -99,9 +105,9 @@ def _setup(
         decide=module.decide,
         params=params,
         model=config.model,
-        allow_short=config.allow_short and isinstance(instrument, CryptoPerpetual),
-        margined=isinstance(instrument, CryptoPerpetual),
-        leverage=run.venue.leverage if isinstance(instrument, CryptoPerpetual) else 1.0,
+        allow_short=config.allow_short and margined,
+        margined=margined,
+        leverage=run.venue.leverage if margined else 1.0,
         exit_on_opposite=bool(getattr(params, "exit_on_opposite", True)),
         cool_off_bars=config.time.cool_off_bars,
         stop_distance=config.stop.pct / 100.0,
@@ -112,9 +118,8 @@ def _setup(
     )
 
 
-def _quiet_band(index: int, config: StrategyConfig) -> float:
+def _quiet_band(module: ModuleType, params: object) -> float:
     """How near to one half a probability may be before the strategy cares: 0 unless the module says so."""
-    module, params = _module_and_params(index, config)
     return float(module.quiet_band(params)) if hasattr(module, "quiet_band") else 0.0
 
 
@@ -123,21 +128,23 @@ def _module_and_params(index: int, config: StrategyConfig) -> tuple[ModuleType, 
     module = known.get(config.use)
     where = f"strategies.{index}"
     if module is None:
-        near = difflib.get_close_matches(config.use, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
-        raise ConfigError(f"{where}.use: there is no strategy '{config.use}'; {hint}")
+        raise ConfigError(f"{where}.use: there is no strategy '{config.use}'; {_hint(config.use, known)}")
     fields = module.Params.model_fields
     for key in config.signal:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(fields))}"
-            raise ConfigError(f"{where}.signal.{key}: unknown key; {hint}")
+            raise ConfigError(f"{where}.signal.{key}: unknown key; {_hint(key, fields)}")
     try:
         return module, module.Params(**config.signal)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in ("signal", *first["loc"]))
         raise ConfigError(f"{where}.{key}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
 
 
 def _plan(config: StrategyConfig) -> PlanParams:
@@ -152,7 +159,7 @@ def _plan(config: StrategyConfig) -> PlanParams:
 
 
 def _limits(run: RunConfig, config: StrategyConfig) -> Limits:
-    cost = _taker_cost(run.venue)
+    cost = float(run.venue.taker_cost)
     return Limits(
         method=config.sizing.method,
         risk_per_trade=config.sizing.risk_per_trade_pct / 100.0,
@@ -165,10 +172,6 @@ def _limits(run: RunConfig, config: StrategyConfig) -> Limits:
         entry_cost=cost,
         exit_cost=cost,
     )
-
-
-def _taker_cost(venue: VenueConfig) -> float:
-    return (venue.taker_fee_bps + venue.slippage_bps) / 10_000.0
 
 
 def _rules(instrument: Instrument) -> InstrumentRules:

@@ -10,7 +10,6 @@ from backtests.venue import (
     build_engine,
     funding_schedule,
     payments_frame,
-    taker_cost,
 )
 from catalog.store import BarColumns, FundingColumns
 from configs.errors import ConfigError, DataError, RunFailedError
@@ -193,7 +192,7 @@ def test_spot_cannot_sell_what_it_does_not_hold() -> None:
 
 
 def test_the_taker_cost_is_exact_in_decimal() -> None:
-    assert str(taker_cost(VenueConfig(taker_fee_bps=4.5, slippage_bps=0.7))) == "0.00052"
+    assert str(VenueConfig(taker_fee_bps=4.5, slippage_bps=0.7).taker_cost) == "0.00052"
 
 
 def test_an_engine_refuses_what_one_account_cannot_hold() -> None:
