@@ -1,17 +1,48 @@
 """Everything that travels on the bus: frozen, keyword-only values published with `publish_message`."""
 
-from typing import Any
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["AUDIT_TOPIC", "AuditRecord", "Forecast", "forecast_topic"]
+from models.regime import Regime
+
+__all__ = [
+    "AUDIT_TOPIC",
+    "COMMAND_TOPIC",
+    "RISK_MODE_TOPIC",
+    "SENTIMENT_TOPIC",
+    "TRADING_TOPIC",
+    "AuditRecord",
+    "Command",
+    "EntrySubmitted",
+    "Forecast",
+    "Mode",
+    "Observation",
+    "OrderRefused",
+    "RiskMode",
+    "Sentiment",
+    "TradeClosed",
+    "forecast_topic",
+    "observation_topic",
+]
 
 AUDIT_TOPIC = "sextant.audit"
+COMMAND_TOPIC = "sextant.command"
+RISK_MODE_TOPIC = "sextant.risk_mode"
+SENTIMENT_TOPIC = "sextant.sentiment"
+TRADING_TOPIC = "sextant.trading"  # EntrySubmitted, TradeClosed, OrderRefused: what the guard counts
 
 
 def forecast_topic(instrument: str) -> str:
     """The topic on which an instrument's forecasts travel."""
     return f"sextant.forecast.{instrument}"
+
+
+def observation_topic(instrument: str) -> str:
+    """The topic on which an instrument's observations travel."""
+    return f"sextant.observation.{instrument}"
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,10 +59,94 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     probability: float
 
 
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the strategies on an instrument asked to see at one bar's close, after that bar's forecasts.
+
+    `features` by name, NaN while warming up; `regime` is None while warming up or not asked for.
+    """
+
+    instrument: str
+    ts_event: int
+    features: Mapping[str, float]
+    regime: Regime | None = None
+
+
+class Sentiment(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a sentiment series (`fear_greed`, 0 to 100), known from `ts_event` on (ns UTC)."""
+
+    series: str
+    ts_event: int
+    value: float
+
+
+class Mode(StrEnum):
+    """How much risk may be taken: as sized, less, no new entries, none until a command."""
+
+    NORMAL = "NORMAL"
+    REDUCED = "REDUCED"
+    PAUSED = "PAUSED"
+    HALTED = "HALTED"
+
+
+class RiskMode(msgspec.Struct, frozen=True, kw_only=True):
+    """The guard's word on new risk, at `ts_event` (ns UTC); exits and protection never need it.
+
+    `multiplier` scales sizes (0 to 3), `reasons` say what holds it down. `flatten` asks for open positions to
+    be closed. `blocked` names instruments that may not enter and why, `clusters` those that move together.
+    """
+
+    ts_event: int
+    mode: Mode
+    multiplier: float
+    reasons: tuple[str, ...] = ()
+    flatten: bool = False
+    blocked: Mapping[str, str] = {}
+    clusters: tuple[tuple[str, ...], ...] = ()
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """An order from outside: `halt` (with the configured action), `flatten` (halt and close), `resume`."""
+
+    ts_event: int
+    name: Literal["halt", "flatten", "resume"]
+    reason: str = ""
+
+
+class EntrySubmitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy has sent an entry."""
+
+    ts_event: int
+    strategy: str
+    instrument: str
+    side: int
+
+
+class TradeClosed(msgspec.Struct, frozen=True, kw_only=True):
+    """A position is flat again. `pnl` is realised, net of fees, `risk` was at stake; quote currency."""
+
+    ts_event: int
+    strategy: str
+    instrument: str
+    side: int
+    pnl: float
+    risk: float
+    exit_reason: str
+
+
+class OrderRefused(msgspec.Struct, frozen=True, kw_only=True):
+    """The venue rejected or the engine denied an order."""
+
+    ts_event: int
+    strategy: str
+    instrument: str
+    role: str
+    reason: str
+
+
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One decision or event, in engine time.
 
-    `kind` is one of forecast, intent, approval, refusal, action, order; `detail` holds plain
+    `kind` is one of forecast, intent, approval, refusal, action, order, risk; `detail` holds plain
     numbers and strings only, so that records hash the same in every run.
     """
 

@@ -22,7 +22,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from configs.errors import ConfigError
-from configs.schema import Group, RunConfig
+from configs.groups import Group
+from configs.schema import RunConfig
 
 __all__ = ["PROJECT_ROOT", "Secrets", "config_hash", "dump_config", "load_run", "secrets"]
 

@@ -4,90 +4,52 @@ Every group is frozen and refuses unknown keys. Percentages are per cent (2.0 is
 `None` means absent and nothing else. Times are UTC; an interval is half-open: start <= bar open < end.
 """
 
-import re
-from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from configs.groups import (
+    FolderPath,
+    Fraction,
+    Group,
+    InstrumentName,
+    NonNegative,
+    Positive,
+    Seed,
+    Slug,
+    UtcTime,
+)
+from configs.trading import (
+    EntryConfig,
+    RiskConfig,
+    ScaleInConfig,
+    SizingConfig,
+    StopConfig,
+    TargetsConfig,
+    TimeConfig,
+    TrailingConfig,
+)
 
 __all__ = [
+    "BAR_MINUTES",
     "BarInterval",
     "DataConfig",
-    "Group",
     "LabelConfig",
     "LiveConfig",
     "ModelConfig",
-    "RiskConfig",
+    "RegimeConfig",
     "RunConfig",
-    "SizingConfig",
+    "SentimentConfig",
     "SplitConfig",
-    "StopConfig",
     "StrategyConfig",
     "SyntheticConfig",
-    "TargetsConfig",
-    "TimeConfig",
-    "TrailingConfig",
     "TreesConfig",
     "VenueConfig",
 ]
 
 BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240}
 BarInterval = Literal["1m", "3m", "5m", "15m", "30m", "1h", "4h"]
-_TIME_ADVICE = "write a UTC date or time such as 2024-01-31 or 2024-01-31T12:00"
-_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_INSTRUMENT = re.compile(r"[A-Z0-9]{2,20}(-PERP)?\.BINANCE")
-
-
-class Group(BaseModel):
-    """A frozen group of settings; unknown keys fail."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-
-def _slug(value: str) -> str:
-    if not _SLUG.fullmatch(value):
-        raise ValueError("use letters, digits, '-', '_' and '.' only, beginning with a letter or digit")
-    return value
-
-
-def _instrument(value: str) -> str:
-    if not _INSTRUMENT.fullmatch(value):
-        raise ValueError("write BTCUSDT-PERP.BINANCE for a perpetual or BTCUSDT.BINANCE for spot")
-    return value
-
-
-def _utc(value: Any) -> Any:
-    """Dates are midnight UTC; a time without a zone is UTC (nothing here is ever local time)."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError(_TIME_ADVICE) from error
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time.min)
-    if not isinstance(value, datetime):
-        raise ValueError(_TIME_ADVICE)
-    if not 1970 <= value.year <= 2200:
-        raise ValueError("the year must lie between 1970 and 2200")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _path(value: Path) -> Path:
-    if value == Path() or "\0" in str(value):
-        raise ValueError("name a folder")
-    return value
-
-
-Slug = Annotated[str, AfterValidator(_slug)]
-InstrumentName = Annotated[str, AfterValidator(_instrument)]
-UtcTime = Annotated[datetime, BeforeValidator(_utc)]
-FolderPath = Annotated[Path, AfterValidator(_path)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SyntheticConfig(Group):
@@ -176,43 +138,7 @@ class ModelConfig(Group):
     trees: TreesConfig = TreesConfig()
     logistic_c: Positive = 0.01
     calibration: Literal["sigmoid", "isotonic", "none"] = "sigmoid"
-
-
-class SizingConfig(Group):
-    """How large a position is wanted before limits cut it."""
-
-    method: Literal["risk", "fraction"] = "risk"
-    risk_per_trade_pct: Positive = 0.5  # method risk: equity lost when the stop is hit, costs included
-    fraction_pct: Positive = 10.0  # method fraction: notional as a share of equity
-    confidence_weighted: bool = True
-    max_position_pct: Positive = 10.0
-
-
-class StopConfig(Group):
-    """The protective stop: always there, never widened."""
-
-    pct: Positive = 2.0
-    break_even_after_pct: Positive | None = None
-
-
-class TargetsConfig(Group):
-    """The profit target, or None for no target."""
-
-    pct: Positive | None = 4.0
-
-
-class TrailingConfig(Group):
-    """A stop that follows the price: armed at a gain of `activation_pct`, `distance_pct` behind the close."""
-
-    activation_pct: Positive
-    distance_pct: Positive
-
-
-class TimeConfig(Group):
-    """Limits in bars: out after `max_bars`; `cool_off_bars` whole bars flat before the next entry."""
-
-    max_bars: int | None = Field(default=None, ge=1)
-    cool_off_bars: int = Field(default=0, ge=0)
+    exogenous: tuple[Literal["fear_greed"], ...] = ()  # series from outside the bars it learns from as well
 
 
 class StrategyConfig(Group):
@@ -222,11 +148,15 @@ class StrategyConfig(Group):
     instrument: InstrumentName
     name: Slug | None = None
     model: Slug | None = None
+    extra_models: tuple[Slug, ...] = ()  # further models it hears, under their names in `View.forecasts`
     allow_short: bool = True
-    signal: dict[str, Any] = {}
+    exit_on_opposite: bool = True
+    signal: dict[str, Any] = Field(default_factory=dict)
+    entry: EntryConfig = EntryConfig()
     sizing: SizingConfig = SizingConfig()
     stop: StopConfig = StopConfig()
     targets: TargetsConfig = TargetsConfig()
+    scale_in: ScaleInConfig | None = None
     trailing: TrailingConfig | None = None
     time: TimeConfig = TimeConfig()
 
@@ -235,13 +165,49 @@ class StrategyConfig(Group):
         """The strategy's name in orders, audit and reports."""
         return self.name or f"{self.use}-{self.instrument.split('.')[0]}"
 
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """Its model and the further ones, each once."""
+        first = () if self.model is None else (self.model,)
+        return tuple(dict.fromkeys((*first, *self.extra_models)))
 
-class RiskConfig(Group):
-    """Limits of the whole account."""
 
-    max_leverage: Positive = 3.0
-    max_notional: Positive | None = None
-    liquidation_buffer_pct: NonNegative = 20.0  # share of equity kept free of margin
+class RegimeConfig(Group):
+    """How the market's state is told: trend by ADX and slope, volatility by its rank in a rolling window.
+
+    A label changes only when its measure has passed the other label's threshold, and not before `min_bars`
+    bars in the old one.
+    """
+
+    adx_trending: Positive = 25.0
+    adx_ranging: Positive = 20.0
+    slope_bars: int = Field(default=50, ge=2)
+    volatility_window: int = Field(default=1440, ge=20)
+    high_volatility_above: Fraction = 0.8
+    low_volatility_below: Fraction = 0.2
+    hysteresis: float = Field(default=0.05, ge=0, lt=0.5)  # of the volatility's rank
+    min_bars: int = Field(default=30, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RegimeConfig":
+        if self.adx_ranging > self.adx_trending:
+            raise ValueError("adx_ranging must not lie above adx_trending")
+        if self.low_volatility_below + self.hysteresis >= self.high_volatility_above - self.hysteresis:
+            raise ValueError("low_volatility_below and high_volatility_above leave nothing between")
+        return self
+
+
+class SentimentConfig(Group):
+    """The Fear & Greed index: a value is known `publication_delay_minutes` after its UTC day began.
+
+    One older than `max_age_hours` counts as none. `url` is what the live actor polls.
+    """
+
+    publication_delay_minutes: int = Field(default=60, ge=0, le=2880)
+    max_age_hours: Positive = 48.0
+    url: str | None = None
+    poll_secs: float = Field(default=900.0, ge=1)
+    timeout_secs: float = Field(default=10.0, gt=0, le=120)
 
 
 class VenueConfig(Group):
@@ -293,6 +259,8 @@ class RunConfig(Group):
     models: tuple[ModelConfig, ...] = ()
     forecasts: Literal["precomputed", "streaming"] = "precomputed"
     strategies: tuple[StrategyConfig, ...] = Field(min_length=1)
+    regime: RegimeConfig = RegimeConfig()
+    sentiment: SentimentConfig = SentimentConfig()
     risk: RiskConfig = RiskConfig()
     venue: VenueConfig = VenueConfig()
     live: LiveConfig = LiveConfig()
@@ -311,11 +279,10 @@ class RunConfig(Group):
                 if values.count(value) > 1:
                     raise ValueError(f"two entries are called {what} '{value}'; names must differ")
         for strategy in self.strategies:
-            if strategy.model is not None and strategy.model not in names:
-                known = ", ".join(names) or "none"
-                raise ValueError(
-                    f"strategy '{strategy.label}' asks for model '{strategy.model}'; known: {known}"
-                )
+            for model in strategy.all_models:
+                if model not in names:
+                    known = ", ".join(names) or "none"
+                    raise ValueError(f"strategy '{strategy.label}' asks for model '{model}'; known: {known}")
         if len(self.instruments) != len(self.strategies):
             raise ValueError(
                 "one strategy per instrument: the protective stop covers the account's whole position"

@@ -1,27 +1,22 @@
 """The one place where a run file becomes components: backtest and live node both call it."""
 
-import difflib
-import importlib
 import math
-import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
-from pydantic import ValidationError
 
-import strategies
 from actors.audit import AuditActor
 from actors.forecaster import Forecaster, ForecastSource
 from catalog.store import bar_type
-from configs.errors import ConfigError
 from configs.schema import RunConfig, StrategyConfig
 from strategies.base import StrategySetup, TradingStrategy
+from strategies.discovery import strategy_and_params
 from strategies.trade import PlanParams
 from strategies.values import InstrumentRules, Limits
 
-__all__ = ["Assembly", "ModelFeed", "assemble", "check_strategies", "known_strategies"]
+__all__ = ["Assembly", "ModelFeed", "assemble", "check_strategies"]
 
 Instrument = CryptoPerpetual | CurrencyPair
 
@@ -49,18 +44,10 @@ class Assembly:
         return (self.audit, *self.forecasters, *self.strategies)
 
 
-def known_strategies() -> dict[str, ModuleType]:
-    """Every module of this package that defines `decide` and `Params`, by name."""
-    modules = (
-        importlib.import_module(f"strategies.{m.name}") for m in pkgutil.iter_modules(strategies.__path__)
-    )
-    return {m.__name__.split(".")[-1]: m for m in modules if hasattr(m, "decide") and hasattr(m, "Params")}
-
-
 def check_strategies(run: RunConfig) -> None:
     """ConfigError when a strategy is unknown or its `signal` group does not fit; nothing is built."""
     for index, strategy in enumerate(run.strategies):
-        _module_and_params(index, strategy)
+        strategy_and_params(strategy.use, strategy.signal, f"strategies.{index}")
 
 
 def assemble(
@@ -70,7 +57,7 @@ def assemble(
     forecasters = []
     traders = []
     for index, config in enumerate(run.strategies):
-        module, params = _module_and_params(index, config)
+        module, params = strategy_and_params(config.use, config.signal, f"strategies.{index}")
         instrument = instruments[config.instrument]
         kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
         feed = feeds.get(config.label)
@@ -108,7 +95,7 @@ def _setup(
         allow_short=config.allow_short and margined,
         margined=margined,
         leverage=run.venue.leverage if margined else 1.0,
-        exit_on_opposite=bool(getattr(params, "exit_on_opposite", True)),
+        exit_on_opposite=config.exit_on_opposite,
         cool_off_bars=config.time.cool_off_bars,
         stop_distance=config.stop.pct / 100.0,
         target_distance=None if config.targets.pct is None else config.targets.pct / 100.0,
@@ -123,37 +110,13 @@ def _quiet_band(module: ModuleType, params: object) -> float:
     return float(module.quiet_band(params)) if hasattr(module, "quiet_band") else 0.0
 
 
-def _module_and_params(index: int, config: StrategyConfig) -> tuple[ModuleType, object]:
-    known = known_strategies()
-    module = known.get(config.use)
-    where = f"strategies.{index}"
-    if module is None:
-        raise ConfigError(f"{where}.use: there is no strategy '{config.use}'; {_hint(config.use, known)}")
-    fields = module.Params.model_fields
-    for key in config.signal:
-        if key not in fields:
-            raise ConfigError(f"{where}.signal.{key}: unknown key; {_hint(key, fields)}")
-    try:
-        return module, module.Params(**config.signal)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in ("signal", *first["loc"]))
-        raise ConfigError(f"{where}.{key}: {first['msg']} (got {first['input']!r})") from error
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
-
-
 def _plan(config: StrategyConfig) -> PlanParams:
     trailing = config.trailing
     break_even = config.stop.break_even_after_pct
     return PlanParams(
         break_even_after=math.inf if break_even is None else break_even / 100.0,
         trail_activation=math.inf if trailing is None else trailing.activation_pct / 100.0,
-        trail_distance=0.0 if trailing is None else trailing.distance_pct / 100.0,
+        trail_distance=0.0 if trailing is None else (trailing.distance_pct or 0.0) / 100.0,
         max_bars=config.time.max_bars or 0,
     )
 

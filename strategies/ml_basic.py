@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from configs.schema import Group
+from configs.groups import Group
 from strategies.values import Intent, View
 
 __all__ = ["Params", "decide", "quiet_band"]
@@ -20,7 +20,6 @@ class Params(Group):
 
     threshold: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.55
     full_confidence: Annotated[float, Field(gt=0.5, le=1.0)] = 0.65
-    exit_on_opposite: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> "Params":

@@ -1,17 +1,37 @@
 """The plain values that pass between deciding, sizing, planning and protecting. No engine types in here."""
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Account", "Approved", "InstrumentRules", "Intent", "Limits", "Refused", "View"]
+from models.regime import Regime
+
+__all__ = ["Account", "Approved", "Inputs", "InstrumentRules", "Intent", "Limits", "Refused", "View"]
+
+
+class Inputs(NamedTuple):
+    """What a strategy wants to see in its `View` beside the close and its model's probability.
+
+    `features` are names of the feature table (models/definitions.py) or of an exogenous series
+    ("fear_greed"); `regime` asks for the regime.
+    """
+
+    features: tuple[str, ...] = ()
+    regime: bool = False
+
+    def __or__(self, other: "Inputs") -> "Inputs":
+        return Inputs(tuple(dict.fromkeys(self.features + other.features)), self.regime or other.regime)
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
     """What a strategy may look at when it decides, at one bar's close (`ts_event`, ns UTC).
 
     Everything in it was known by `ts_event`. `probability` is the model's (NaN while there is none),
-    `side` the open position (+1 long, -1 short, 0 flat).
+    `side` the open position (+1 long, -1 short, 0 flat). `forecasts` holds the probabilities of all the
+    strategy's models by name, `features` the values its `inputs` ask for (NaN while warming up), `regime` the
+    market's state (None while warming up or not asked for).
     """
 
     ts_event: int
@@ -19,13 +39,17 @@ class View(msgspec.Struct, frozen=True, gc=False):
     probability: float
     side: int
     allow_short: bool
+    forecasts: Mapping[str, float] = {}
+    features: Mapping[str, float] = {}
+    regime: Regime | None = None
 
 
 class Intent(NamedTuple):
     """A wish to hold a position; nothing in it is permission to trade.
 
     `side` is +1 or -1, `confidence` in [0, 1]. Distances are fractions of the entry price; None takes the
-    run file's. `reasons` are short codes for the audit.
+    run file's, which `stop_scale` and `target_scale` stretch. `probability` is the chance of the target
+    before the stop, for sizing by Kelly (NaN: unknown). `reasons` are short codes for the audit.
     """
 
     side: int
@@ -33,6 +57,9 @@ class Intent(NamedTuple):
     reasons: tuple[str, ...]
     stop_distance: float | None = None
     target_distance: float | None = None
+    stop_scale: float = 1.0
+    target_scale: float = 1.0
+    probability: float = math.nan
 
 
 class InstrumentRules(NamedTuple):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from configs.schema import Group
-from strategies.assembly import known_strategies
+from configs.groups import Group
+from strategies.discovery import known_strategies
 from strategies.values import Intent, View
 
 MODULES = known_strategies()

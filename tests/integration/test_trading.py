@@ -130,7 +130,7 @@ def test_an_opposite_signal_closes_and_only_the_next_bar_enters():
 
 
 def test_an_opposite_signal_is_ignored_where_the_run_file_says_so():
-    result = desk(flat_rows(6), {1: UP, 3: DOWN}, signal={"exit_on_opposite": False})
+    result = desk(flat_rows(6), {1: UP, 3: DOWN}, exit_on_opposite=False)
     assert result.fills() == [ENTRY]
     assert result.end() == (100.0, 2)
 

@@ -9,8 +9,9 @@ from actors.forecaster import Forecaster, PrecomputedSource
 from configs.errors import ConfigError
 from configs.schema import RunConfig
 from strategies import ml_basic
-from strategies.assembly import ModelFeed, assemble, check_strategies, known_strategies
+from strategies.assembly import ModelFeed, assemble, check_strategies
 from strategies.base import TradingStrategy
+from strategies.discovery import known_strategies
 from strategies.trade import PlanParams
 from strategies.values import InstrumentRules, Limits
 from tests.hand_market import columns, instrument
@@ -63,7 +64,7 @@ def setup(config: RunConfig):
         ),
         (
             {"signal": {"zzz": 1}},
-            "strategies.0.signal.zzz: unknown key; known: exit_on_opposite, full_confidence, threshold",
+            "strategies.0.signal.zzz: unknown key; known: full_confidence, threshold",
         ),
         (
             {"signal": {"threshold": 2}},
@@ -110,7 +111,8 @@ def test_modules_without_a_decision_are_not_strategies(name):
 def test_percentages_and_basis_points_become_fractions():
     config = run(
         strategy(
-            signal={"threshold": 0.6, "exit_on_opposite": False},
+            signal={"threshold": 0.6},
+            exit_on_opposite=False,
             sizing={"risk_per_trade_pct": 0.5, "fraction_pct": 20, "max_position_pct": 30},
             stop={"pct": 2, "break_even_after_pct": 1},
             targets={"pct": 4},
@@ -137,7 +139,7 @@ def test_percentages_and_basis_points_become_fractions():
         entry_cost=0.0006,
         exit_cost=0.0006,
     )
-    assert made.params == ml_basic.Params(threshold=0.6, exit_on_opposite=False)
+    assert made.params == ml_basic.Params(threshold=0.6)
     assert (made.exit_on_opposite, made.cool_off_bars, made.model) == (False, 5, None)
 
 

@@ -288,7 +288,10 @@ def test_a_value_may_hold_equals_signs(run_file: Path) -> None:
         ),
         ("strategies.0.stop={pc: 1}", "--set: unknown key strategies.0.stop.pc; did you mean"),
         ("data.end=2020-01-01", "with --set: data: needs start < test_start < end"),
-        ("strategies.0.trailing.activation_pct=1", "with --set: strategies.0.trailing.distance_pct: missing"),
+        (
+            "strategies.0.trailing.activation_pct=1",
+            "strategies.0.trailing: give either distance_pct or distance_atr",
+        ),
     ],
 )
 def test_a_wrong_override_is_one_line(run_file: Path, override: str, expected: str) -> None:
