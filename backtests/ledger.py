@@ -1,4 +1,4 @@
-"""The books of a run: fills, orders, trades and the equity curve, from what the engine recorded.
+"""The books of a run: the equity curve from what the engine recorded, and the checks on it.
 
 Nothing here is a second truth: quantities, prices and commissions are the engine's own, and `reconcile`
 refuses a curve whose end differs from the engine's account. Tables carry times as datetime64[ns, UTC]; a
@@ -6,7 +6,6 @@ fill's time is the close of the bar it happened in. Costs are positive when paid
 negative when paid.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,248 +16,20 @@ from nautilus_trader.backtest import BacktestEngine
 from nautilus_trader.model import CryptoPerpetual, CurrencyPair
 from numpy.typing import NDArray
 
-from backtests.records import FILL_COLUMNS, ORDER_COLUMNS, fills_from_engine, orders_from_engine, table
+from backtests.legs import nanoseconds, rows_of, signed_quantity, walk_legs
 from backtests.venue import BINANCE
 from catalog.store import BarColumns
 from configs.errors import RunFailedError
 from configs.schema import VenueConfig
 
 __all__ = [
-    "FILL_COLUMNS",
-    "ORDER_COLUMNS",
-    "TRADE_COLUMNS",
     "equity_curve",
-    "fills_from_engine",
     "liquidation_breach",
-    "orders_from_engine",
     "reconcile",
-    "trades",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-TRADE_COLUMNS = {
-    "trade": "int64",
-    "strategy": "str",
-    "instrument": "str",
-    "side": "str",
-    "entry_time": "time",
-    "exit_time": "time",
-    "quantity": "float64",
-    "entry_price": "float64",
-    "exit_price": "float64",
-    "stop_price": "float64",
-    "target_price": "float64",
-    "exit_reason": "str",
-    "bars_held": "int64",
-    "gross_pnl": "float64",
-    "fees": "float64",
-    "slippage": "float64",
-    "funding": "float64",
-    "net_pnl": "float64",
-    "return_pct": "float64",
-    "confidence": "float64",
-}
-_SIZE_DECIMALS = 9  # Binance's steps have at most eight; what float sums leave beyond is noise
-
-
-# --- positions, fill by fill ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Legs:
-    """One instrument's fills in order, a fill that crosses zero cut in two.
-
-    `fill` is the fill's row, `share` the part of it, `trade` counts from 0, flat to flat. `position` and
-    `average` (entry price) are those after the leg; `realized` is the profit it took, before costs.
-    """
-
-    fill: Ints
-    share: Floats
-    trade: Ints
-    quantity: Floats
-    opens: NDArray[np.bool_]
-    position: Floats
-    average: Floats
-    realized: Floats
-
-
-def _legs(quantity: Floats, price: Floats) -> _Legs:
-    """Walk the signed fills of one instrument with average-price accounting."""
-    rows: list[tuple[int, float, int, float, bool, float, float, float]] = []
-    position, average, trade = 0.0, 0.0, -1
-    for i, (q, px) in enumerate(zip(quantity.tolist(), price.tolist(), strict=True)):
-        rest = q
-        if position * q < 0:
-            closing = -position if abs(q) > abs(position) else q
-            realized = (average - px) * closing
-            position = round(position + closing, _SIZE_DECIMALS)
-            rest = round(q - closing, _SIZE_DECIMALS)
-            rows.append((i, closing / q, trade, closing, False, position, average, realized))
-        if rest:
-            trade += position == 0.0
-            after = round(position + rest, _SIZE_DECIMALS)
-            average = (average * position + px * rest) / after
-            position = after
-            rows.append((i, rest / q, trade, rest, True, position, average, 0.0))
-    columns = list(zip(*rows, strict=True)) or [()] * 8
-    kinds = (np.int64, np.float64, np.int64, np.float64, np.bool_, np.float64, np.float64, np.float64)
-    return _Legs(*(np.array(c, dtype=k) for c, k in zip(columns, kinds, strict=True)))
-
-
-def _signed(fills: pd.DataFrame) -> Floats:
-    quantity = fills["quantity"].to_numpy(np.float64)
-    return np.where(fills["side"].to_numpy() == "BUY", quantity, -quantity)
-
-
-def _ns(times: pd.Series) -> Ints:
-    return np.asarray(pd.DatetimeIndex(times).as_unit("ns").asi8, np.int64)
-
-
-def _of(frame: pd.DataFrame, instrument: str) -> pd.DataFrame:
-    return frame[frame["instrument"] == instrument]
-
-
-# --- trades ---
-
-
-def trades(
-    fills: pd.DataFrame,
-    payments: pd.DataFrame,
-    bars: Mapping[str, BarColumns],
-    *,
-    orders: pd.DataFrame | None = None,
-    decisions: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """One row a trade, flat to flat per instrument, ordered by entry (`TRADE_COLUMNS`, `trade` from 1).
-
-    Partial fills and scaling add up; a fill that crosses zero ends one trade (reason `reversal`) and begins
-    the next, its costs shared by quantity. A position still open is a last row with reason `open`, marked to
-    the last close. Funding belongs to the trade with entry < time <= exit. `bars_held` counts the closes
-    after the entry up to the exit. `return_pct` is net profit on entry notional.
-
-    `orders` gives the first stop and target price (else NaN); `decisions` the confidence of the last intent
-    up to the entry (else NaN) and the reason of a market exit (else `exit`).
-    """
-    parts = [
-        _instrument_trades(name, _of(fills, name), _of(payments, name), bars[name])
-        for name in dict.fromkeys(fills["instrument"])
-    ]
-    rows = sorted((row for part in parts for row in part), key=lambda r: (r["entry_time"], r["instrument"]))
-    for number, row in enumerate(rows, start=1):
-        row["trade"] = number
-    frame = table([tuple(row[c] for c in TRADE_COLUMNS) for row in rows], TRADE_COLUMNS)
-    if orders is not None and len(frame):
-        closing = frame["side"].map({"LONG": "SELL", "SHORT": "BUY"})
-        frame["stop_price"] = _first_level(frame, closing, orders, "stop", "first_trigger_price")
-        frame["target_price"] = _first_level(frame, closing, orders, "target", "first_price")
-    if decisions is not None and len(frame):
-        frame["confidence"] = _decided(frame, "entry_time", decisions, "intent", "confidence", np.nan)
-        frame["confidence"] = frame["confidence"].astype("float64")
-        why = _decided(frame, "exit_time", decisions[_exits(decisions)], "action", "reason", "exit")
-        frame["exit_reason"] = frame["exit_reason"].where(frame["exit_reason"] != "exit", why)
-    return frame
-
-
-def _instrument_trades(
-    instrument: str, fills: pd.DataFrame, payments: pd.DataFrame, bars: BarColumns
-) -> list[dict[str, Any]]:
-    price = fills["price"].to_numpy(np.float64)
-    legs = _legs(_signed(fills), price)
-    ts, paid_at = _ns(fills["ts_event"]), _ns(payments["ts_event"])
-    paid = np.concatenate([[0.0], np.cumsum(payments["amount"].to_numpy(np.float64))])
-    bounds = np.searchsorted(legs.trade, np.arange(legs.trade[-1] + 2))
-    strategy, roles = fills["strategy"].tolist(), fills["role"].tolist()
-    fee, slippage = fills["fee"].to_numpy(np.float64), fills["slippage"].to_numpy(np.float64)
-    rows = []
-    for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        at, share = legs.fill[a:b], legs.share[a:b]
-        opened = bool(legs.position[b - 1])
-        entry, exit_ = int(ts[at[0]]), int(bars.ts_event[-1]) if opened else int(ts[at[-1]])
-        row = _priced(legs, price, a, b, float(bars.close[-1]))
-        funding = (
-            paid[np.searchsorted(paid_at, exit_, "right")] - paid[np.searchsorted(paid_at, entry, "right")]
-        )
-        fees, slipped = float(fee[at] @ share), float(slippage[at] @ share)
-        net = row["gross_pnl"] - fees - slipped + float(funding)
-        held = np.searchsorted(bars.ts_event, [entry, exit_], "right")
-        rows.append(
-            row
-            | {
-                "strategy": strategy[at[0]],
-                "instrument": instrument,
-                "entry_time": entry,
-                "exit_time": exit_,
-                "exit_reason": "open" if opened else _closing_reason(roles[at[-1]]),
-                "bars_held": int(held[1] - held[0]),
-                "fees": fees,
-                "slippage": slipped,
-                "funding": float(funding),
-                "net_pnl": net,
-                "return_pct": 100.0 * net / row.pop("notional"),
-                "stop_price": np.nan,
-                "target_price": np.nan,
-                "confidence": np.nan,
-            }
-        )
-    return rows
-
-
-def _priced(legs: _Legs, price: Floats, a: int, b: int, last_close: float) -> dict[str, Any]:
-    """Side, size, average prices, entry notional and profit before costs of legs [a, b)."""
-    quantity, px, opens = legs.quantity[a:b], price[legs.fill[a:b]], legs.opens[a:b]
-    left = float(legs.position[b - 1])
-    bought_in, taken_out = quantity[opens], -quantity[~opens]
-    notional = float(np.abs(bought_in) @ px[opens])
-    out_value = float(taken_out @ px[~opens]) + left * last_close
-    entered = float(bought_in.sum())
-    return {
-        "side": "LONG" if entered > 0 else "SHORT",
-        "quantity": float(np.abs(legs.position[a:b]).max()),
-        "entry_price": notional / abs(entered),
-        "exit_price": out_value / entered,
-        "notional": notional,
-        "gross_pnl": float(legs.realized[a:b].sum()) + left * (last_close - float(legs.average[b - 1])),
-    }
-
-
-def _closing_reason(role: str) -> str:
-    return "reversal" if role == "entry" else role
-
-
-def _first_level(
-    frame: pd.DataFrame, closing: pd.Series, orders: pd.DataFrame, role: str, level: str
-) -> pd.Series:
-    """The level of the first order of this role made between a trade's entry and exit."""
-    made = orders.loc[orders["role"] == role, ["ts_init", "instrument", "side", level]].sort_values("ts_init")
-    asked = frame[["entry_time", "exit_time", "instrument"]].assign(side=closing)
-    found = pd.merge_asof(
-        asked, made, left_on="entry_time", right_on="ts_init", by=["instrument", "side"], direction="forward"
-    )
-    return found[level].where(found["ts_init"] <= found["exit_time"])
-
-
-def _exits(decisions: pd.DataFrame) -> pd.Series:
-    return (decisions["kind"] != "action") | decisions["detail"].str.contains('"reason"', regex=False)
-
-
-def _decided(
-    frame: pd.DataFrame, time: str, decisions: pd.DataFrame, kind: str, key: str, default: Any
-) -> pd.Series:
-    """`key` of the instrument's last decision of this kind up to `time`, in the order of `frame`."""
-    taken = decisions.loc[decisions["kind"] == kind, ["ts_event", "instrument", "detail"]]
-    values = [json.loads(detail).get(key, default) for detail in taken["detail"]]
-    taken = taken.assign(value=pd.Series(values, index=taken.index, dtype="object")).sort_values(
-        "ts_event", kind="stable"
-    )
-    asked = frame[[time, "instrument"]].assign(row=range(len(frame))).sort_values(time, kind="stable")
-    found = pd.merge_asof(asked, taken, left_on=time, right_on="ts_event", by="instrument")
-    values_found = found.set_index("row").sort_index()["value"]
-    return values_found.where(values_found.notna(), default).set_axis(frame.index)
-
-
-# --- equity ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,15 +45,15 @@ class _Book:
 
     @classmethod
     def of(cls, instrument: str, fills: pd.DataFrame, payments: pd.DataFrame) -> "_Book":
-        fills, payments = _of(fills, instrument), _of(payments, instrument)
-        legs = _legs(_signed(fills), fills["price"].to_numpy(np.float64))
+        fills, payments = rows_of(fills, instrument), rows_of(payments, instrument)
+        legs = walk_legs(signed_quantity(fills), fills["price"].to_numpy(np.float64))
         cost = fills["fee"].to_numpy(np.float64) + fills["slippage"].to_numpy(np.float64)
         return cls(
-            ts=_ns(fills["ts_event"])[legs.fill],
+            ts=nanoseconds(fills["ts_event"])[legs.fill],
             flow=_cumulated(legs.realized - cost[legs.fill] * legs.share),
             position=np.concatenate([[0.0], legs.position]),
             average=np.concatenate([[0.0], legs.average]),
-            paid_at=_ns(payments["ts_event"]),
+            paid_at=nanoseconds(payments["ts_event"]),
             paid=_cumulated(payments["amount"].to_numpy(np.float64)),
         )
 
@@ -380,7 +151,7 @@ def liquidation_breach(
     held = np.zeros(len(times), np.bool_)
     for name, columns in bars.items():
         gained, position, average = _Book.of(name, fills, payments).at(before)
-        worst = _worst_prices(columns, times, position, _of(fills, name))
+        worst = _worst_prices(columns, times, position, rows_of(fills, name))
         value = np.where(position != 0.0, position * worst, 0.0)
         equity += gained + value - position * average
         margin += np.abs(value) * _maintenance_rate(instruments[name])
@@ -405,10 +176,10 @@ def _worst_prices(columns: BarColumns, times: Ints, position: Floats, fills: pd.
     rows = np.searchsorted(times, columns.ts_event)
     long = position[rows] > 0
     worst[rows] = np.where(long, columns.low, columns.high)
-    legs = _legs(_signed(fills), fills["price"].to_numpy(np.float64))
+    legs = walk_legs(signed_quantity(fills), fills["price"].to_numpy(np.float64))
     resting = fills["role"].isin(["stop", "target"]).to_numpy()[legs.fill]
     ended = legs.fill[resting & ~legs.opens & (legs.position == 0.0)]
-    at = np.searchsorted(columns.ts_event, _ns(fills["ts_event"])[ended])
+    at = np.searchsorted(columns.ts_event, nanoseconds(fills["ts_event"])[ended])
     left = fills["price"].to_numpy(np.float64)[ended]
     worse = np.where(long[at], np.minimum(columns.open[at], left), np.maximum(columns.open[at], left))
     worst[rows[at]] = worse

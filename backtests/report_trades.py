@@ -51,7 +51,9 @@ def trades_section(bundle: ResultBundle) -> str:
             "time. positions.parquet has all of them."
         )
     body += note(
-        f"{message} Amounts in {currency}, times UTC; funding is negative when paid. Click a heading to sort."
+        f"{message} Amounts in {currency}, times UTC; funding is negative when paid. MFE and MAE: best and "
+        "worst gross profit on the way; R: net profit over the first stop's risk; exit efficiency: gross "
+        "profit over MFE. Click a heading to sort."
     )
     return section("trades", "Trades", body + _trades_table(shown))
 
@@ -104,6 +106,10 @@ _TRADE_COLUMNS = (
         Column("Slippage"),
         Column("Funding"),
         Column("Conf."),
+        Column("MFE"),
+        Column("MAE"),
+        Column("R"),
+        Column("Exit eff."),
     ),
 )
 _OMITTED_WHEN_ALIKE = {1: "instrument", 2: "strategy"}
@@ -139,6 +145,10 @@ def _trade_row(trade: Any, decimals: int) -> list[str | Cell]:
         number(trade.slippage),
         number(trade.funding, sign=True),
         number(trade.confidence),
+        number(trade.mfe, sign=True),
+        number(trade.mae, sign=True),
+        number(trade.r_multiple, sign=True),
+        number(trade.exit_efficiency),
     ]
 
 

@@ -14,17 +14,12 @@ from rich.table import Table
 
 from actors.audit import decisions_frame, decisions_hash
 from backtests.bundle import ResultTables, check_destination, publish, write_bundle
-from backtests.ledger import (
-    equity_curve,
-    fills_from_engine,
-    liquidation_breach,
-    orders_from_engine,
-    reconcile,
-    trades,
-)
+from backtests.ledger import equity_curve, liquidation_breach, reconcile
+from backtests.records import fills_from_engine, orders_from_engine
 from backtests.report import write_report
 from backtests.session import Inputs, Outcome, execute, model_test, prepare
 from backtests.summary import summarise
+from backtests.trades import trades
 from configs.console import command_app, emit_json, err, out, run_app, status
 from configs.load import config_hash, load_run
 from configs.schema import RunConfig
@@ -96,7 +91,14 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
     decisions = decisions_frame(outcome.records)
     equity = equity_curve(inputs.bars, fills, payments, run.venue.starting_balance, run.venue)
     reconcile(engine, equity)
-    positions = trades(fills, payments, inputs.bars, orders=orders, decisions=decisions)
+    positions = trades(
+        fills,
+        payments,
+        inputs.bars,
+        orders=orders,
+        decisions=decisions,
+        adaptive=run.venue.adaptive_high_low,
+    )
     tables = ResultTables(
         orders=orders,
         fills=fills,

@@ -14,6 +14,9 @@ Amounts are in `currency`. What the numbers mean:
 - `trades` counts the rows of the positions table, one still open at the end included (`open_trades`);
   `win_rate` is the share (0 to 1) of them with a net profit above 0; `profit_factor` their net gains over
   their net losses, None without a loss.
+- `expectancy_r`: mean R multiple of the trades that had a stop; `exit_efficiency`: gross profit of the
+  trades with a favourable move over their summed `mfe` (`backtests.trades`).
+- `refusals`: intents and additions that were refused, counted by check, the commonest first.
 - `exposure_pct`: share of bar closes with an open position; `turnover`: traded notional over the starting
   balance; `trades_per_day`: per 24 hours of the traded period.
 - `bars` counts all instruments' bars, `bars_per_sec` them per CPU second of the engine run alone.
@@ -21,7 +24,9 @@ Amounts are in `currency`. What the numbers mean:
 - `per_instrument` has the trades' own numbers by instrument id; its `net_pnl` sums to the run's.
 """
 
+import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +79,8 @@ def summarise(
         "planted_signal": None if run.data.synthetic is None else run.data.synthetic.signal_strength,
         "currency": currency,
         **_trading(positions),
+        **_quality(positions),
+        "refusals": _refusals(tables.decisions),
         **_account(tables, run.venue.starting_balance),
         **_risk(tables.equity, run.venue.starting_balance, days),
         "orders": len(tables.orders),
@@ -159,6 +166,21 @@ def _trading(positions: pd.DataFrame) -> dict[str, Any]:
         "win_rate": float(np.mean(net > 0.0)) if len(net) else None,
         "profit_factor": scores.profit_factor(net),
     }
+
+
+def _quality(positions: pd.DataFrame) -> dict[str, Any]:
+    r_multiple = positions["r_multiple"].dropna()
+    moved = positions[positions["mfe"] > 0.0]
+    return {
+        "expectancy_r": float(r_multiple.mean()) if len(r_multiple) else None,
+        "exit_efficiency": float(moved["gross_pnl"].sum() / moved["mfe"].sum()) if len(moved) else None,
+    }
+
+
+def _refusals(decisions: pd.DataFrame) -> dict[str, int]:
+    details = decisions.loc[decisions["kind"] == "refusal", "detail"]
+    counts = Counter(str(json.loads(detail)["check"]) for detail in details)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _percent(which: pd.Series) -> float | None:

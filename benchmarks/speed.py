@@ -23,8 +23,9 @@ from nautilus_trader.trading import Strategy, StrategyConfig
 from rich.table import Table
 
 from actors.audit import decisions_frame
-from backtests.ledger import fills_from_engine, orders_from_engine, trades
+from backtests.records import fills_from_engine, orders_from_engine
 from backtests.session import Inputs, Outcome, execute, prepare
+from backtests.trades import trades
 from backtests.venue import build_engine
 from catalog.columns import utc_ns
 from catalog.store import bar_type

@@ -47,6 +47,10 @@ POSITION_COLUMNS = [
     "net_pnl",
     "return_pct",
     "confidence",
+    "mfe",
+    "mae",
+    "r_multiple",
+    "exit_efficiency",
 ]
 FILL_COLUMNS = [
     "ts_event",
@@ -237,7 +241,13 @@ def _position(number: int, t: _Trade, bars: Mapping[str, BarColumns]) -> list[An
     side = "LONG" if t.side > 0 else "SHORT"
     row = [number, t.strategy, t.instrument, side, times[t.entry], times[t.exit], t.quantity, t.entry_price]
     row += [t.exit_price, stop, target, t.reason, t.exit - t.entry, gross, fees, slippage, funding, net]
-    return [*row, 100 * net / (t.quantity * t.entry_price), t.confidence]
+    inside = slice(t.entry + 1, t.exit + 1)
+    high, low = bars[t.instrument].high[inside], bars[t.instrument].low[inside]
+    moves = t.side * t.quantity * (np.concatenate([high, low]) - t.entry_price)
+    best, worst = max(0.0, float(moves.max())), min(0.0, float(moves.min()))
+    risk = abs(t.entry_price - stop) * t.quantity
+    quality = [best, worst, net / risk, gross / best if best else np.nan]
+    return [*row, 100 * net / (t.quantity * t.entry_price), t.confidence, *quality]
 
 
 def _orders(trades: Sequence[_Trade], bars: Mapping[str, BarColumns]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -11,8 +11,10 @@ import pandas as pd
 
 from actors.audit import decisions_frame, decisions_hash
 from backtests.bundle import ResultTables
-from backtests.ledger import equity_curve, fills_from_engine, orders_from_engine, reconcile, trades
+from backtests.ledger import equity_curve, reconcile
+from backtests.records import fills_from_engine, orders_from_engine
 from backtests.summary import summarise
+from backtests.trades import trades
 from tests.markets import columns, desk, random_rows, random_script, run_config
 
 __all__ = ["CASES", "FOLDER", "golden_summary"]
@@ -48,7 +50,8 @@ def golden_summary(name: str) -> dict[str, Any]:
     payments, decisions = done.simulation.payments(), decisions_frame(done.records)
     equity = equity_curve(bars, fills, payments, run.venue.starting_balance, run.venue)
     reconcile(engine, equity)
-    positions = trades(fills, payments, bars, orders=orders, decisions=decisions)
+    adaptive = run.venue.adaptive_high_low
+    positions = trades(fills, payments, bars, orders=orders, decisions=decisions, adaptive=adaptive)
     tables = ResultTables(
         orders=orders,
         fills=fills,

@@ -10,15 +10,10 @@ import pandas as pd
 import pytest
 
 from backtests.bundle import ResultTables
-from backtests.ledger import (
-    equity_curve,
-    fills_from_engine,
-    liquidation_breach,
-    orders_from_engine,
-    reconcile,
-    trades,
-)
+from backtests.ledger import equity_curve, liquidation_breach, reconcile
+from backtests.records import fills_from_engine, orders_from_engine
 from backtests.summary import summarise
+from backtests.trades import trades
 from backtests.venue import BINANCE, Simulation, funding_schedule
 from catalog.store import FundingColumns
 from tests.hand_market import MINUTE, T0, Scripted, Trace, columns, config, instrument, run_market
@@ -216,7 +211,7 @@ def test_two_runs_of_the_hand_market_give_identical_books() -> None:
 
 def test_the_summary_adds_up_to_the_hand_made_result() -> None:
     simulation, _, fills, orders, positions, equity = _run_perpetual(adaptive=False)
-    empty = pd.DataFrame()
+    empty = pd.DataFrame(columns=["kind", "detail"])
     tables = ResultTables(orders, fills, positions, equity, decisions=empty, model_test=empty)
     summary = summarise(
         config(instrument()),

@@ -5,17 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtests.ledger import (
-    FILL_COLUMNS,
-    ORDER_COLUMNS,
-    TRADE_COLUMNS,
-    equity_curve,
-    fills_from_engine,
-    liquidation_breach,
-    orders_from_engine,
-    reconcile,
-    trades,
-)
+from backtests.ledger import equity_curve, liquidation_breach, reconcile
+from backtests.records import FILL_COLUMNS, ORDER_COLUMNS, fills_from_engine, orders_from_engine
+from backtests.trades import TRADE_COLUMNS, trades
 from backtests.venue import FundingPayment, payments_frame
 from catalog.store import BarColumns
 from configs.errors import RunFailedError

@@ -47,8 +47,8 @@ def _equity(*rows: tuple[str, float], notional: tuple[float, ...] | None = None)
     )
 
 
-def _positions(*rows: tuple[str, float, float, float, float, str]) -> pd.DataFrame:
-    names = ["instrument", "gross_pnl", "fees", "slippage", "funding", "exit_reason"]
+def _positions(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    names = ["instrument", "gross_pnl", "fees", "slippage", "funding", "exit_reason", "r_multiple", "mfe"]
     table = pd.DataFrame(rows, columns=names)
     table["net_pnl"] = table["gross_pnl"] - table["fees"] - table["slippage"] + table["funding"]
     return table
@@ -63,6 +63,12 @@ def _summarise(
     equity: pd.DataFrame, positions: pd.DataFrame, fills: pd.DataFrame, **more: Any
 ) -> dict[str, Any]:
     orders, nothing = pd.DataFrame(columns=list(ORDER_COLUMNS), index=range(6)), pd.DataFrame()
+    decisions = pd.DataFrame(
+        {
+            "kind": ["refusal", "intent", "refusal", "refusal"],
+            "detail": ['{"check":"gross"}', "{}", '{"check":"risk_mode"}', '{"check":"risk_mode"}'],
+        }
+    )
     facts: dict[str, Any] = {
         "bars": 5760,
         "engine_cpu_secs": 2.0,
@@ -72,7 +78,7 @@ def _summarise(
         "model_hashes": {"a": "m"},
         "decisions_hash": "x",
     }
-    tables = ResultTables(orders, fills, positions, equity, nothing, nothing)
+    tables = ResultTables(orders, fills, positions, equity, decisions, nothing)
     return summarise(_run(), tables=tables, **(facts | more))
 
 
@@ -86,10 +92,10 @@ FOUR_DAYS = _equity(
     notional=(500.0, 0.0, -200.0, 0.0, 0.0, 100.0),
 )
 FOUR_TRADES = _positions(
-    (BTC, 120.0, 5.0, 1.0, -4.0, "target"),  # net 110
-    (BTC, -100.0, 6.0, 2.0, 0.0, "stop"),  # net -108
-    (ETH, 40.0, 1.0, 0.5, 1.5, "time"),  # net 40
-    (ETH, 150.0, 3.0, 1.0, 0.0, "open"),  # net 146
+    (BTC, 120.0, 5.0, 1.0, -4.0, "target", 2.0, 160.0),  # net 110
+    (BTC, -100.0, 6.0, 2.0, 0.0, "stop", -1.0, 0.0),  # net -108
+    (ETH, 40.0, 1.0, 0.5, 1.5, "time", math.nan, 40.0),  # net 40
+    (ETH, 150.0, 3.0, 1.0, 0.0, "open", 0.5, 200.0),  # net 146
 )
 WHOLE = _summarise(FOUR_DAYS, FOUR_TRADES, _fills((2.0, 500.0), (4.0, 250.0), (1.0, 3000.0)))
 
@@ -114,6 +120,13 @@ def test_amounts_add_up() -> None:
     assert sum(part["net_pnl"] for part in WHOLE["per_instrument"].values()) == WHOLE["net_pnl"]
     assert WHOLE["per_instrument"][ETH]["trades"] == 2
     assert WHOLE["per_instrument"][BTC]["fees"] == 11.0
+
+
+def test_refusals_are_counted_by_check_and_the_trades_judged_by_risk_and_path() -> None:
+    assert WHOLE["refusals"] == {"risk_mode": 2, "gross": 1}
+    assert WHOLE["expectancy_r"] == pytest.approx((2.0 - 1.0 + 0.5) / 3)
+    # of the trades with a favourable move: (120 + 40 + 150) / (160 + 40 + 200)
+    assert WHOLE["exit_efficiency"] == pytest.approx(0.775)
 
 
 def test_ratios_are_those_of_the_daily_returns_over_365_days() -> None:
