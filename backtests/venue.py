@@ -37,12 +37,12 @@ from nautilus_trader.model import (
     OrderType,
     Venue,
 )
-from nautilus_trader.risk import RiskEngineConfig
 
 from catalog.columns import MINUTE_NS
 from catalog.store import BarColumns, FundingColumns
 from configs.errors import ConfigError, DataError, RunFailedError
 from configs.schema import RunConfig, VenueConfig
+from strategies.second_line import second_line
 
 __all__ = [
     "BINANCE",
@@ -57,7 +57,6 @@ __all__ = [
 
 BINANCE = Venue("BINANCE")
 _NEVER = 2**63 - 1
-_ORDER_RATE = "1000000/00:00:01"
 _PAYMENT_COLUMNS = ["ts_event", "instrument", "quantity", "mark_price", "rate", "amount"]
 
 
@@ -271,10 +270,7 @@ def build_engine(
             bypass_logging=True,
             run_analysis=False,
             logging=LoggerConfig(bypass_logging=True),
-            # Bars bunch a whole market's orders into one instant; the live rate limit would deny stops then.
-            risk_engine=RiskEngineConfig(
-                max_order_submit_rate=_ORDER_RATE, max_order_modify_rate=_ORDER_RATE
-            ),
+            risk_engine=second_line(run, [str(i.id) for i in instruments], live=False),
         )
     )
     module = None
