@@ -14,8 +14,11 @@ from configs.errors import DataError
 __all__ = [
     "FUNDING_SCHEMA",
     "MARK_SCHEMA",
+    "TIME_TYPE",
     "bars_from_table",
     "bars_to_table",
+    "decimal_column",
+    "float_column",
     "funding_from_table",
     "funding_to_table",
     "mark_from_table",
@@ -25,16 +28,16 @@ __all__ = [
 
 _SCALE = 16
 _DECIMAL = pa.decimal128(38, _SCALE)
-_TIME = pa.timestamp("ns", tz="UTC")
+TIME_TYPE = pa.timestamp("ns", tz="UTC")
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _EXACT_UNITS = 2.0**52
 
 FUNDING_SCHEMA = pa.schema(
-    [pa.field("ts_event", _TIME, nullable=False), pa.field("rate", pa.float64(), nullable=False)]
+    [pa.field("ts_event", TIME_TYPE, nullable=False), pa.field("rate", pa.float64(), nullable=False)]
 )
 MARK_SCHEMA = pa.schema(
-    [pa.field("ts_event", _TIME, nullable=False)]
+    [pa.field("ts_event", TIME_TYPE, nullable=False)]
     + [pa.field(name, pa.float64(), nullable=False) for name in PRICE_FIELDS]
 )
 
@@ -42,7 +45,7 @@ MARK_SCHEMA = pa.schema(
 def bars_to_table(bars: BarColumns, name: str, instrument_id: str, price: Grid, size: Grid) -> pa.Table:
     """A table in Nautilus's bar schema; DataError when a price or volume is off its grid."""
     fields = [pa.field(column, _DECIMAL, nullable=False) for column in (*PRICE_FIELDS, "volume")]
-    fields += [pa.field(column, _TIME, nullable=False) for column in ("ts_event", "ts_init")]
+    fields += [pa.field(column, TIME_TYPE, nullable=False) for column in ("ts_event", "ts_init")]
     metadata = {
         "bar_type": name,
         "instrument_id": instrument_id,
@@ -57,8 +60,8 @@ def bars_to_table(bars: BarColumns, name: str, instrument_id: str, price: Grid, 
         if len(off):
             problem = off_grid(bars, column, grid, off)
             raise DataError(f"row {problem.row + 1}: {problem.text}")
-        arrays.append(_decimals(units, grid.precision))
-    times = pa.array(bars.ts_event, type=_TIME)
+        arrays.append(decimal_column(units, grid.precision))
+    times = pa.array(bars.ts_event, type=TIME_TYPE)
     return pa.table([*arrays, times, times], schema=pa.schema(fields, metadata=metadata))
 
 
@@ -71,13 +74,15 @@ def bars_from_table(table: pa.Table) -> BarColumns:
         raise DataError(
             "the bar file names no price and size precision; it was not written as a bar file"
         ) from error
-    opens, high, low, close = (_floats(table[column], price) for column in PRICE_FIELDS)
-    return BarColumns(times_of(table), opens, high, low, close, _floats(table["volume"], size))
+    opens, high, low, close = (float_column(table[column], price) for column in PRICE_FIELDS)
+    return BarColumns(times_of(table), opens, high, low, close, float_column(table["volume"], size))
 
 
 def funding_to_table(funding: FundingColumns) -> pa.Table:
     """A table in FUNDING_SCHEMA."""
-    return pa.table([pa.array(funding.ts_event, type=_TIME), pa.array(funding.rate)], schema=FUNDING_SCHEMA)
+    return pa.table(
+        [pa.array(funding.ts_event, type=TIME_TYPE), pa.array(funding.rate)], schema=FUNDING_SCHEMA
+    )
 
 
 def funding_from_table(table: pa.Table) -> FundingColumns:
@@ -88,7 +93,7 @@ def funding_from_table(table: pa.Table) -> FundingColumns:
 def mark_to_table(bars: BarColumns) -> pa.Table:
     """A table in MARK_SCHEMA: mark prices are averages and lie on no tick grid, so they stay floats."""
     prices = [pa.array(getattr(bars, name)) for name in PRICE_FIELDS]
-    return pa.table([pa.array(bars.ts_event, type=_TIME), *prices], schema=MARK_SCHEMA)
+    return pa.table([pa.array(bars.ts_event, type=TIME_TYPE), *prices], schema=MARK_SCHEMA)
 
 
 def mark_from_table(table: pa.Table) -> BarColumns:
@@ -108,8 +113,11 @@ def _column(values: pa.ChunkedArray) -> NDArray[np.float64]:
     return array
 
 
-def _decimals(units: NDArray[np.int64], precision: int) -> pa.Array:
-    """units * 10**(16 - precision) in 128 bits, from the products of the 32-bit halves (units < 2**53)."""
+def decimal_column(units: NDArray[np.int64], precision: int) -> pa.Array:
+    """Counts of 10**-precision (0 <= units < 2**53) as Nautilus's decimals.
+
+    units * 10**(16 - precision) in 128 bits, from the products of the 32-bit halves.
+    """
     if precision > _SCALE:
         raise DataError(f"a precision of {precision} decimals is more than the {_SCALE} that can be stored")
     factor = 10 ** (_SCALE - precision)
@@ -124,7 +132,8 @@ def _decimals(units: NDArray[np.int64], precision: int) -> pa.Array:
     return pa.Array.from_buffers(_DECIMAL, len(units), [None, pa.py_buffer(words)])
 
 
-def _floats(values: pa.ChunkedArray, precision: int) -> NDArray[np.float64]:
+def float_column(values: pa.ChunkedArray, precision: int) -> NDArray[np.float64]:
+    """Decimals as float64, each what parsing its text gives; the inverse of `decimal_column`."""
     # Arrow's cast may miss the nearest float64 by one unit in the last place; counting units of
     # 10**-precision and dividing once is correctly rounded.
     floats = _column(values.cast(pa.float64()))

@@ -15,12 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from configs.schema import BAR_MINUTES
+from configs.schema import BAR_MINUTES, BAR_SECS
 
 __all__ = [
     "INTERVAL_MINUTES",
+    "INTERVAL_SECS",
     "MINUTE_NS",
     "PRICE_FIELDS",
+    "SECOND_NS",
     "BarColumns",
     "FundingColumns",
     "Grid",
@@ -42,8 +44,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 INTERVAL_MINUTES = BAR_MINUTES | {"2h": 120, "6h": 360, "8h": 480, "12h": 720, "1d": 1440}
+INTERVAL_SECS = BAR_SECS | {name: 60 * minutes for name, minutes in INTERVAL_MINUTES.items()}
 PRICE_FIELDS = ("open", "high", "low", "close")
-MINUTE_NS = 60_000_000_000
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RELATIVE_TOLERANCE = 1e-9  # float noise of other tools; never a whole step
 _STEP_TOLERANCE = 1e-4
@@ -137,9 +141,9 @@ class Grid:
 
 def interval_ns(interval: str) -> int:
     """Length of a bar such as "1m" in nanoseconds; DataError for an interval that is not known."""
-    if interval not in INTERVAL_MINUTES:
-        raise DataError(f"unknown bar interval '{interval}'; use one of {', '.join(INTERVAL_MINUTES)}")
-    return INTERVAL_MINUTES[interval] * MINUTE_NS
+    if interval not in INTERVAL_SECS:
+        raise DataError(f"unknown bar interval '{interval}'; use one of {', '.join(INTERVAL_SECS)}")
+    return INTERVAL_SECS[interval] * SECOND_NS
 
 
 def bar_type(instrument_id: str, interval: str) -> str:
@@ -148,8 +152,11 @@ def bar_type(instrument_id: str, interval: str) -> str:
     >>> bar_type("BTCUSDT-PERP.BINANCE", "1m")
     'BTCUSDT-PERP.BINANCE-1-MINUTE-LAST-EXTERNAL'
     """
-    minutes = interval_ns(interval) // MINUTE_NS
-    if minutes % 1440 == 0:
+    secs = interval_ns(interval) // SECOND_NS
+    minutes = secs // 60
+    if secs < 60:
+        spec = f"{secs}-SECOND"
+    elif minutes % 1440 == 0:
         spec = f"{minutes // 1440}-DAY"
     elif minutes % 60 == 0:
         spec = f"{minutes // 60}-HOUR"

@@ -1,4 +1,4 @@
-"""Put market data files that people already have into a catalog.
+"""Put market data and sentiment files that people already have into a catalog.
 
     python catalog/ingest.py PATH... --catalog DIR [--market um|spot] [--exchange-info FILE] [--replace]
 
@@ -23,14 +23,16 @@ from rich.table import Table
 from catalog.columns import BarColumns, FundingColumns, find_off_grid, interval_ns, snap_funding, utc_text
 from catalog.instruments import build_instrument, find_spec
 from catalog.parse import Kind, locate, read_freqtrade, read_rest_json, read_vision_csv
+from catalog.sentiment import SentimentColumns, missing_days, read_sentiment_csv
 from catalog.sources import Hints, SeriesKey, Source, find_sources
 from catalog.store import Catalog, Instrument, WriteResult, strict_grids
+from catalog.tick_store import ingest_streams
 from configs.console import command_app, emit_json, out, run_app, status
 from configs.errors import DataError
 
 __all__ = ["IngestResult", "ingest_paths", "read_vision_csv", "series_rows"]
 
-Columns = BarColumns | FundingColumns
+Columns = BarColumns | FundingColumns | SentimentColumns
 _READERS: dict[str, Callable[..., Columns]] = {
     "vision": read_vision_csv,
     "rest": read_rest_json,
@@ -46,6 +48,7 @@ class IngestResult:
 
     `rows` are the file's, `start` and `end` (ns UTC) the open of its first bar and the close of its last one.
     `status`, `added`, `kept`, `rounded` are those of the one write of the whole series (see `WriteResult`).
+    `notes` say in words what is odd about the file and was accepted.
     """
 
     path: Path
@@ -60,6 +63,7 @@ class IngestResult:
     kept: int
     rounded: int
     filters_as_of: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,12 @@ def _ingest_series(job: _Job, key: SeriesKey, group: Sequence[Source]) -> Iterab
     """Read and store one series; a bad file raises after the files before it are stored."""
     instrument = job.instrument(key) if key.kind == "klines" else None
     parsed: list[tuple[Path, Columns]] = []
+    notes: dict[Path, tuple[str, ...]] = {}
     failure: DataError | None = None
     for source in group:
         try:
-            parsed.append((source.path, _read(source)))
+            columns, notes[source.path] = _read(source)
+            parsed.append((source.path, columns))
         except DataError as error:
             failure = error
             break
@@ -129,17 +135,23 @@ def _ingest_series(job: _Job, key: SeriesKey, group: Sequence[Source]) -> Iterab
         _check_ticks(parsed, instrument)
         stored = _store(job, key, instrument, _combine(key, parsed))
         for path, columns in parsed:
-            yield _result(key, path, columns, stored, instrument)
+            yield _result(key, path, columns, stored, instrument, notes[path])
     if failure is not None:
         raise failure
 
 
-def _read(source: Source) -> Columns:
+def _read(source: Source) -> tuple[Columns, tuple[str, ...]]:
+    """A file's columns and what is to be said about them."""
     key = source.key
+    if key.kind == "sentiment":
+        index, repeated = read_sentiment_csv(source.path)
+        notes = [f"{repeated} repeated lines"] if repeated else []
+        gaps = missing_days(index)
+        return index, (*notes, *([f"days missing: {', '.join(gaps)}"] if gaps else []))
     columns = _READERS[source.format](source.path, interval=key.interval, kind=key.kind)
     if not len(columns):
         raise DataError(f"{source.path} has no bar that is closed yet")
-    return snap_funding(columns) if isinstance(columns, FundingColumns) else columns
+    return snap_funding(columns) if isinstance(columns, FundingColumns) else columns, ()
 
 
 def _check_ticks(parsed: Sequence[tuple[Path, Columns]], instrument: Instrument | None) -> None:
@@ -184,6 +196,8 @@ def _store(job: _Job, key: SeriesKey, instrument: Instrument | None, columns: Co
     name, catalog = key.instrument_id, job.catalog
     if isinstance(columns, FundingColumns):
         return catalog.write_funding(name, columns, replace=job.replace)
+    if isinstance(columns, SentimentColumns):
+        return catalog.write_sentiment(name, columns, replace=job.replace)
     interval = key.interval or ""
     if instrument is None:
         return catalog.write_mark(name, interval, columns, replace=job.replace)
@@ -192,7 +206,12 @@ def _store(job: _Job, key: SeriesKey, instrument: Instrument | None, columns: Co
 
 
 def _result(
-    key: SeriesKey, path: Path, columns: Columns, stored: WriteResult, instrument: Instrument | None
+    key: SeriesKey,
+    path: Path,
+    columns: Columns,
+    stored: WriteResult,
+    instrument: Instrument | None,
+    notes: tuple[str, ...],
 ) -> IngestResult:
     length = interval_ns(key.interval) if key.interval else 0
     return IngestResult(
@@ -208,6 +227,7 @@ def _result(
         kept=stored.kept,
         rounded=stored.rounded,
         filters_as_of=None if instrument is None else _as_of(instrument),
+        notes=notes,
     )
 
 
@@ -215,7 +235,9 @@ def _as_of(instrument: Instrument) -> str:
     return str((instrument.info or {}).get("as_of", "an unknown day"))
 
 
-app = command_app("Put market data files (Binance archive, REST JSON, freqtrade) into a catalog.")
+app = command_app(
+    "Put market data files (Binance archive, REST JSON, freqtrade, Fear & Greed CSV) into a catalog."
+)
 
 
 @app.command()
@@ -223,12 +245,12 @@ def main(
     paths: Annotated[list[str], typer.Argument(help="Files, folders (searched whole) or patterns.")],
     catalog: Annotated[Path, typer.Option(help="The catalog's folder; made when it is not there.")],
     file_format: Annotated[
-        str, typer.Option("--format", help="auto (by suffix), vision, rest or freqtrade.")
+        str, typer.Option("--format", help="auto (by suffix), vision, rest, freqtrade or stream.")
     ] = "auto",
     symbol: Annotated[str | None, typer.Option(help="Such as BTCUSDT, when the path does not say.")] = None,
     market: Annotated[str | None, typer.Option(help="um (USD-M perpetuals) or spot.")] = None,
     interval: Annotated[str | None, typer.Option(help="Such as 1m, when the path does not say.")] = None,
-    kind: Annotated[str | None, typer.Option(help="klines, funding or mark.")] = None,
+    kind: Annotated[str | None, typer.Option(help="klines, funding, mark or sentiment.")] = None,
     exchange_info: Annotated[
         Path | None, typer.Option(help="Binance's exchangeInfo JSON, instead of the shipped filters.")
     ] = None,
@@ -238,10 +260,14 @@ def main(
     """Put market data files into a catalog: whole series, checked, each in one atomic write.
 
     Symbol, market, interval and kind are read from the path where it says them. Stored rows are kept
-    unless the files have other values for them, which is an error without --replace.
+    unless the files have other values for them, which is an error without --replace. `--format stream`
+    takes recorded WebSocket streams (quotes and trades); they say themselves what they are of.
     """
     if exchange_info is not None and not exchange_info.is_file():
         raise DataError(f"no exchangeInfo file at {exchange_info}")
+    if file_format == "stream":
+        _take_streams(paths, catalog, exchange_info, replace=replace, as_json=as_json)
+        return
     lines = count()
 
     def report(result: IngestResult) -> None:
@@ -256,12 +282,36 @@ def main(
             symbol=symbol.upper() if symbol else None,
             market=_choice(market, "market", ("um", "spot")),
             interval=interval,
-            kind=_choice(kind, "kind", ("klines", "funding", "mark")),
+            kind=_choice(kind, "kind", ("klines", "funding", "mark", "sentiment")),
             exchange_info=exchange_info,
             replace=replace,
             report=report,
         )
     _print_all(catalog, results, as_json)
+
+
+def _take_streams(
+    paths: list[str], catalog: Path, exchange_info: Path | None, *, replace: bool, as_json: bool
+) -> None:
+    with status(f"reading into {catalog}", quiet=as_json):
+        results = ingest_streams(
+            [Path(path) for path in paths],
+            catalog=Catalog.create(catalog) if catalog.exists() else Catalog(catalog),
+            exchange_info=exchange_info,
+            replace=replace,
+        )
+    if as_json:
+        emit_json({"catalog": catalog, "recordings": [asdict(result) for result in results]})
+        return
+    for result in results:
+        left_out = ", ".join(f"{count:,} {what}" for what, count in sorted(result.left_out.items()))
+        out.print(
+            f"{result.instrument_id}: {result.status}, {result.quotes:,} quotes, {result.trades:,} trades, "
+            f"{result.bars:,} bars of 1s, {utc_text(result.start)} to {utc_text(result.end)}; receipt clock "
+            f"moved by {result.clock_shift_ms:.3f} ms; left out: {left_out or 'nothing'}",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _print_all(catalog: Path, results: Sequence[IngestResult], as_json: bool) -> None:
@@ -283,6 +333,8 @@ def _choice(value: str | None, name: str, allowed: tuple[str, ...]) -> Any:
 def _line(result: IngestResult) -> None:
     period = f"{utc_text(result.start)} to {utc_text(result.end)}"
     out.print(f"{result.path}: {result.rows:,} rows, {period}", markup=False, highlight=False)
+    for note in result.notes:
+        out.print(f"{result.path}: {note}", markup=False, highlight=False)
 
 
 def series_rows(results: Sequence[IngestResult]) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from configs.errors import DataError
 
 __all__ = ["Kind", "csv_kind", "locate", "read_freqtrade", "read_rest_json", "read_vision_csv"]
 
-Kind = Literal["klines", "funding", "mark"]
+Kind = Literal["klines", "funding", "mark", "sentiment"]
 KLINE_COLUMNS = (
     *("open_time", *PRICE_FIELDS, "volume", "close_time", "quote_volume", "count"),
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),

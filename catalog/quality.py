@@ -25,6 +25,7 @@ from rich.table import Table
 
 from catalog.arrow import bars_from_table, times_of
 from catalog.columns import BarColumns, interval_ns, utc_text
+from catalog.sentiment import find_bad_sentiment, missing_days, sentiment_from_table
 from catalog.series import Series
 from catalog.store import Catalog, grids
 from configs.console import command_app, emit_json, out, run_app, status
@@ -77,6 +78,11 @@ def check_catalog(
     for folder in sorted(catalog.path.glob("sextant/mark/*")):
         name, _, interval = folder.name.rpartition("-")
         reports += _check_other(catalog.mark_series(name, interval), name, "mark", interval)
+    reports += [
+        _check_sentiment(catalog, folder.name)
+        for folder in sorted(catalog.path.glob("sextant/sentiment/*"))
+        if catalog.sentiment_series(folder.name).files()
+    ]
     if not reports:
         raise DataError(f"{catalog.path} holds no market data; ingest or download some, or correct --catalog")
     return reports
@@ -127,6 +133,22 @@ def _check_other(series: Series, name: str, kind: str, interval: str | None) -> 
     findings += [gaps] if gaps.count else []
     start, end = utc_text(times[0] - length), utc_text(times[-1])
     yield SeriesReport(name, kind, interval, len(times), start, end, None, tuple(findings))
+
+
+def _check_sentiment(catalog: Catalog, name: str) -> SeriesReport:
+    """A daily index: order, range and missing days."""
+    table, findings = _in_order(catalog.sentiment_series(name), 0)
+    columns = sentiment_from_table(table)
+    problem = find_bad_sentiment(columns)
+    found = [
+        _finding("range", "error", [] if problem is None else [problem.text]),
+        _finding("gap", "notice", missing_days(columns)),
+    ]
+    findings += [finding for finding in found if finding.count]
+    broken = any(finding.severity == "error" for finding in findings)
+    digest = None if broken else catalog.sentiment_hash(name)
+    start, end = utc_text(columns.date[0]), utc_text(columns.date[-1])
+    return SeriesReport(name, "sentiment", None, len(columns), start, end, digest, tuple(findings))
 
 
 def _in_order(series: Series, length: int) -> tuple[pa.Table, list[Finding]]:

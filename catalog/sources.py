@@ -3,6 +3,7 @@
 Recognised paths: freqtrade (`BTC_USDT_USDT-1m-futures.feather`, `-8h-mark`, `-8h-funding_rate`, spot
 `XRP_ETH-1m.feather`), Binance archive (`um/monthly/markPriceKlines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip`,
 `BTCUSDT-fundingRate-2024-01.csv`) and saved REST answers (`BTCUSDT/15m/2024-01-01.json`, `BTCUSDT-15m.json`).
+A Fear & Greed CSV is told by its header `date,fng`.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import Literal
 from catalog.columns import interval_ns
 from catalog.instruments import instrument_name
 from catalog.parse import Kind, csv_kind
+from catalog.sentiment import FEAR_GREED, is_sentiment_csv
 from configs.errors import DataError
 
 __all__ = ["FileFormat", "Hints", "SeriesKey", "Source", "find_sources"]
@@ -53,7 +55,7 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
-    """One series: funding has no interval."""
+    """One series: funding and sentiment have no interval, sentiment has no market."""
 
     symbol: str
     market: str
@@ -62,7 +64,9 @@ class SeriesKey:
 
     @property
     def instrument_id(self) -> str:
-        """Nautilus's id of the instrument."""
+        """Nautilus's id of the instrument; a sentiment series' own name."""
+        if self.kind == "sentiment":
+            return self.symbol
         return instrument_name(self.symbol, self.market)
 
     @property
@@ -112,10 +116,20 @@ def _identify(path: Path, file_format: str, hints: Hints) -> Source:
         chosen = next(name for name in _SUFFIXES.values() if name == file_format)
     if chosen is None:
         raise DataError(f"{path}: unknown kind of file; give .csv, .zip, .json or .feather, or --format")
+    if _is_sentiment(path, chosen, hints):
+        return Source(path, chosen, SeriesKey(FEAR_GREED, "", "sentiment", None))
     key = _freqtrade_key(path, hints) if chosen == "freqtrade" else _binance_key(path, chosen, hints)
     if key.kind != "funding":
         interval_ns(key.interval or "")
     return Source(path, chosen, key)
+
+
+def _is_sentiment(path: Path, chosen: FileFormat, hints: Hints) -> bool:
+    """By the option, else by the header, which no other file has."""
+    is_csv = path.suffix.lower() == ".csv" and chosen == "vision"
+    if hints.kind == "sentiment" and not is_csv:
+        raise DataError(f"{path}: a sentiment series is read from a .csv file with the columns date,fng")
+    return is_csv and (hints.kind == "sentiment" or (hints.kind is None and is_sentiment_csv(path)))
 
 
 def _freqtrade_key(path: Path, hints: Hints) -> SeriesKey:

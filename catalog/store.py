@@ -4,6 +4,7 @@
     data/crypto_perpetual|currency_pair/<id>/...           read by Nautilus itself
     sextant/funding/<id>/<first>_<last>.parquet            ts_event, rate
     sextant/mark/<id>-<interval>/<first>_<last>.parquet    ts_event, open, high, low, close
+    sextant/sentiment/<name>/<first>_<last>.parquet        ts_event (the day's midnight), value
 
 Funding and mark prices have tables of their own: Nautilus has no direct writer for funding rates, and mark
 prices lie on no tick grid. Times are int64 ns UTC; periods are half-open [start, end) on the bar's open.
@@ -35,7 +36,7 @@ from catalog.arrow import (
     mark_to_table,
 )
 from catalog.columns import (
-    INTERVAL_MINUTES,
+    INTERVAL_SECS,
     MINUTE_NS,
     BarColumns,
     FundingColumns,
@@ -49,6 +50,12 @@ from catalog.columns import (
     snap_funding,
     utc_text,
 )
+from catalog.sentiment import (
+    SentimentColumns,
+    find_bad_sentiment,
+    sentiment_from_table,
+    sentiment_to_table,
+)
 from catalog.series import Series, WriteResult, publish
 from configs.errors import DataError
 
@@ -56,6 +63,7 @@ __all__ = [
     "BarColumns",
     "Catalog",
     "FundingColumns",
+    "SentimentColumns",
     "WriteResult",
     "bar_type",
     "filters",
@@ -189,7 +197,7 @@ class Catalog:
 
     def bar_intervals(self, instrument_id: str) -> list[str]:
         """The intervals for which bars of the instrument are stored, shortest first."""
-        return [name for name in INTERVAL_MINUTES if self.bar_series(instrument_id, name).files()]
+        return [name for name in INTERVAL_SECS if self.bar_series(instrument_id, name).files()]
 
     def intervals(self, instrument_id: str, interval: str) -> list[tuple[int, int]]:
         """The unbroken pieces of what is stored, each (open of its first bar, close of its last)."""
@@ -260,9 +268,31 @@ class Catalog:
         table = self.mark_series(instrument_id, interval).read(first, last)
         return BarColumns.join([]) if table is None else mark_from_table(table)
 
+    # sentiment
+
+    def write_sentiment(self, name: str, columns: SentimentColumns, *, replace: bool = False) -> WriteResult:
+        """Store values of a daily index; another value for a stored day is refused unless `replace`."""
+        _refuse(find_bad_sentiment(columns), len(columns), f"{name} values")
+        return self.sentiment_series(name).write(sentiment_to_table(columns), replace=replace)
+
+    def sentiment(self, name: str, start: int | None = None, end: int | None = None) -> SentimentColumns:
+        """Values of the days that begin in [start, end); empty if none."""
+        table = self.sentiment_series(name).read(start, None if end is None else end - 1)
+        if table is None:
+            return SentimentColumns(np.empty(0, np.int64), np.empty(0))
+        return sentiment_from_table(table)
+
+    def sentiment_hash(self, name: str, start: int | None = None, end: int | None = None) -> str:
+        """sha256 over the days that begin in [start, end) and their values, whatever the files."""
+        columns = self.sentiment(name, start, end)
+        digest = hashlib.sha256(f"sentiment/1|{name}|{len(columns)}".encode())
+        digest.update(columns.date.astype("<i8").tobytes())
+        digest.update(columns.value.astype("<f8").tobytes())
+        return digest.hexdigest()
+
     def stored_bars(self) -> list[tuple[str, str]]:
         """(instrument id, interval) of every stored bar series, in order of name."""
-        names = {bar_type("", interval): interval for interval in INTERVAL_MINUTES}
+        names = {bar_type("", interval): interval for interval in INTERVAL_SECS}
         folders = sorted(self.path.glob("data/bars/*"))
         return [
             (folder.name.removesuffix(suffix), interval)
@@ -284,6 +314,10 @@ class Catalog:
         """The files of one mark-price series."""
         folder = self.path / "sextant" / "mark" / f"{instrument_id}-{interval}"
         return Series(folder, f"{interval} mark prices of {instrument_id}", interval_ns(interval))
+
+    def sentiment_series(self, name: str) -> Series:
+        """The files of one sentiment index."""
+        return Series(self.path / "sextant" / "sentiment" / name, f"{name} values")
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from configs.errors import ConfigError
 from configs.groups import (
     FolderPath,
     Fraction,
@@ -33,6 +34,7 @@ from configs.trading import (
 
 __all__ = [
     "BAR_MINUTES",
+    "BAR_SECS",
     "BarInterval",
     "DataConfig",
     "LabelConfig",
@@ -48,8 +50,9 @@ __all__ = [
     "VenueConfig",
 ]
 
-BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240}
-BarInterval = Literal["1m", "3m", "5m", "15m", "30m", "1h", "4h"]
+BAR_SECS = {"1s": 1, "1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14_400}
+BAR_MINUTES = {name: secs // 60 for name, secs in BAR_SECS.items() if secs >= 60}
+BarInterval = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "4h"]
 
 
 class SyntheticConfig(Group):
@@ -63,7 +66,11 @@ class SyntheticConfig(Group):
 
 
 class DataConfig(Group):
-    """Which bars the run uses. Models see [start, test_start); the backtest trades [test_start, end)."""
+    """Which bars the run uses. Models see [start, test_start); the backtest trades [test_start, end).
+
+    Bars of a second (`1s`) are made of recorded trades: such a run replays the recorded quotes and trades,
+    and orders fill at those. It has no models and no synthetic market.
+    """
 
     catalog: FolderPath
     bar: BarInterval = "1m"
@@ -74,18 +81,32 @@ class DataConfig(Group):
     synthetic: SyntheticConfig | None = None
 
     @property
+    def ticks(self) -> bool:
+        """Whether the run replays recorded quotes and trades."""
+        return self.bar_secs < 60
+
+    @property
+    def bar_secs(self) -> int:
+        """Length of one bar in seconds."""
+        return BAR_SECS[self.bar]
+
+    @property
     def bar_minutes(self) -> int:
-        """Length of one bar in minutes."""
+        """Length of one bar in minutes; ConfigError for shorter ones, which nothing that learns can use."""
+        if self.bar not in BAR_MINUTES:
+            raise ConfigError(f"data.bar {self.bar}: features and models need bars of a minute or longer")
         return BAR_MINUTES[self.bar]
 
     @model_validator(mode="after")
     def _ordered(self) -> "DataConfig":
+        if self.ticks and self.synthetic is not None:
+            raise ValueError("the synthetic market has no quotes and trades: bar 1s needs recorded ones")
         if not self.start < self.test_start < self.end:
             raise ValueError(
                 f"needs start < test_start < end, got {self.start:%Y-%m-%dT%H:%M} / "
                 f"{self.test_start:%Y-%m-%dT%H:%M} / {self.end:%Y-%m-%dT%H:%M}"
             )
-        if self.test_start.timestamp() % (60 * self.bar_minutes):
+        if self.test_start.timestamp() % self.bar_secs:
             raise ValueError(f"test_start must be a time at which a {self.bar} bar opens: {self.test_start}")
         return self
 
@@ -181,7 +202,6 @@ class RegimeConfig(Group):
 
     adx_trending: Positive = 25.0
     adx_ranging: Positive = 20.0
-    slope_bars: int = Field(default=50, ge=2)
     volatility_window: int = Field(default=1440, ge=20)
     high_volatility_above: Fraction = 0.8
     low_volatility_below: Fraction = 0.2

@@ -8,8 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.errors import DataError
-from configs.schema import LabelConfig, ModelConfig
+from configs.schema import LabelConfig, ModelConfig, SplitConfig
 from models.cv import chronological_parts
+from models.exogenous import ExogenousColumns, exogenous_names
 from models.features import FeatureSet, feature_matrix
 from models.labels import average_uniqueness, triple_barrier
 
@@ -47,7 +48,8 @@ class TrainingSet:
     `x` [n, k]; `y` [n] is 1 where the upper barrier came first and 0 for the lower; `uniqueness` [n] in (0,
     1] says how much of an independent observation a row is. `label_start` and `label_end` [n] are int64 ns
     UTC. `parts` holds the row numbers of train, validation, calibration and test; rows between two parts,
-    whose labels reach into the next, belong to none.
+    whose labels reach into the next, belong to none. `columns` [k] names the features and after them the
+    exogenous columns; `rows_without_exogenous` were left out because those had no value.
     """
 
     x: Floats
@@ -57,6 +59,8 @@ class TrainingSet:
     label_end: Rows
     parts: dict[str, Rows]
     feature_set: FeatureSet
+    columns: tuple[str, ...]
+    rows_without_exogenous: int = 0
 
 
 def outcomes(bars: Bars, label: LabelConfig) -> tuple[Floats, Rows]:
@@ -79,11 +83,20 @@ def outcomes(bars: Bars, label: LabelConfig) -> tuple[Floats, Rows]:
     return outcome, np.asarray(table["label_end"].astype("int64"))
 
 
-def build_training_set(bars: Bars, *, instrument: str, config: ModelConfig, bar_minutes: int) -> TrainingSet:
+def build_training_set(
+    bars: Bars,
+    *,
+    instrument: str,
+    config: ModelConfig,
+    bar_minutes: int,
+    exogenous: ExogenousColumns | None = None,
+) -> TrainingSet:
     """Features and outcomes of all warm rows of `bars`, in the parts that `config.split` asks for.
 
-    The embargo counts bars. Raises DataError when the period is too short or a part has too few rows or one
-    outcome only.
+    With `config.exogenous` the columns of `exogenous`, as known at each bar's close, follow the features;
+    rows for which one of them has no value are left out, since the model gives no forecast there either. The
+    embargo counts bars. Raises DataError when the period is too short, a part has too few rows or one outcome
+    only, or the exogenous series is not there.
     """
     features = FeatureSet.default(bar_minutes)
     n_bars = len(bars.ts_event)
@@ -97,21 +110,43 @@ def build_training_set(bars: Bars, *, instrument: str, config: ModelConfig, bar_
     x = feature_matrix(bars.ts_event, *columns, features)
     y, label_end = outcomes(bars, config.label)
     usable = ~np.isnan(y) & ~np.isnan(x).any(axis=1)
-    x, y, start, end = x[usable], y[usable], bars.ts_event[usable], label_end[usable]
-    split = config.split
+    columns_outside = _outside(bars.ts_event, config, exogenous, instrument)
+    known = ~np.isnan(columns_outside).any(axis=1)
+    without = int((usable & ~known).sum())
+    usable &= known
+    x = np.hstack([x[usable], columns_outside[usable]])
+    y, start, end = y[usable], bars.ts_event[usable], label_end[usable]
+    embargo = config.split.embargo_bars * bar_minutes * _MINUTE_NS
+    parts = chronological_parts(start, end, _shares(config.split), embargo)
+    _check(parts, y, f"{instrument}, model '{config.name}'", without)
+    names = features.names + exogenous_names(config.exogenous)
+    uniqueness = average_uniqueness(start, end)
+    return TrainingSet(x, y, uniqueness, start, end, parts, features, names, without)
+
+
+def _shares(split: SplitConfig) -> dict[str, float]:
     shares = {"train": split.train, "validation": split.validation, "calibration": split.calibration}
-    shares["test"] = 1.0 - sum(shares.values())
-    embargo = split.embargo_bars * bar_minutes * _MINUTE_NS
-    parts = chronological_parts(start, end, shares, embargo)
-    _check(parts, y, f"{instrument}, model '{config.name}'")
-    return TrainingSet(x, y, average_uniqueness(start, end), start, end, parts, features)
+    return shares | {"test": 1.0 - sum(shares.values())}
 
 
-def _check(parts: dict[str, Rows], y: Floats, where: str) -> None:
+def _outside(ts: Rows, config: ModelConfig, exogenous: ExogenousColumns | None, instrument: str) -> Floats:
+    """The exogenous columns [n, k] at each bar's close, k 0 for a model without any."""
+    if not config.exogenous:
+        return np.empty((len(ts), 0))
+    if exogenous is None or not len(exogenous.series):
+        raise DataError(
+            f"{instrument}: model '{config.name}' learns from {', '.join(config.exogenous)}, of which there "
+            "are no values; ingest them (--kind sentiment) or remove model.exogenous"
+        )
+    return exogenous.join(ts)
+
+
+def _check(parts: dict[str, Rows], y: Floats, where: str, without: int) -> None:
     for name, rows in parts.items():
         if len(rows) < _MIN_ROWS[name]:
             raise DataError(
-                f"{where}: the {name} part has {len(rows)} labelled rows, needs {_MIN_ROWS[name]}; "
+                f"{where}: the {name} part has {len(rows)} labelled rows, needs {_MIN_ROWS[name]}"
+                f"{f' ({without} were left out for want of exogenous values)' if without else ''}; "
                 "train on a longer period (data.start, data.test_start) or shorten label.horizon_bars and "
                 "split.embargo_bars"
             )

@@ -6,7 +6,8 @@ timeframe. `@feature(higher=True)` also makes the feature on the higher timefram
 `rsi_14_1h`); `hidden=True` makes an intermediate value that others may ask for and that is no column.
 
 To add one: write the function here, add its name and an expected value to
-tests/contract/test_feature_contract.py.
+tests/contract/test_feature_contract.py. One that strategies look at and models do not learn from is entered
+with `@signal` in models/signals.py.
 
 Every column is free of scale (prices times ten give the same value), is NaN during its warm-up and only
 then, and is finite for any positive prices and non-negative volumes, a flat market included. Windows and
@@ -16,13 +17,13 @@ periods are in bars.
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models import streaming as stream
 from models.streaming import State, compiled
 
-__all__ = ["BAR_FIELDS", "DEFINITIONS", "Definition", "feature"]
+__all__ = ["BAR_FIELDS", "DEFINITIONS", "Definition", "feature", "signal"]
 
 BAR_FIELDS = ("state", "minute", "open", "high", "low", "close", "volume")
 TAU = 2.0 * math.pi
@@ -35,13 +36,17 @@ STILL = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One row of the feature table: `function` is compiled, `arguments` are the names it is wired by."""
+    """One row of the feature table: `function` is compiled, `arguments` are the names it is wired by.
+
+    `model` is False for a column that no model learns from.
+    """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[str, ...]
     higher: bool
     hidden: bool
+    model: bool = True
 
 
 DEFINITIONS: dict[str, Definition] = {}
@@ -60,6 +65,14 @@ def feature[F: Callable[..., Any]](*, higher: bool = False, hidden: bool = False
         return function
 
     return enter
+
+
+def signal[F: Callable[..., Any]](function: F) -> F:
+    """Enter the decorated function as a column of the bars themselves that no model learns from."""
+    entered = feature()(function)
+    name = function.__name__
+    DEFINITIONS[name] = replace(DEFINITIONS[name], model=False)
+    return entered
 
 
 # Intermediate values ---

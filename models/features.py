@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from configs.errors import DataError, ModelError
 from models import kernel as k
+from models.definitions import DEFINITIONS
 from models.fingerprint import definitions_hash
 
 __all__ = ["FeatureSet", "OnlineFeatures", "canonical", "compute_features", "feature_matrix"]
@@ -61,7 +62,14 @@ class FeatureSet:
 
     @classmethod
     def default(cls, bar_minutes: int = 1) -> "FeatureSet":
-        """Every feature there is for bars of this length, the higher timeframes after the base."""
+        """What models learn from: every feature for bars of this length, the higher timeframes after the
+        base, without those entered with `@signal`."""
+        columns = _columns(bar_minutes).items()
+        return cls(tuple(c for c, (name, _) in columns if DEFINITIONS[name].model), bar_minutes)
+
+    @classmethod
+    def complete(cls, bar_minutes: int = 1) -> "FeatureSet":
+        """Every feature there is for bars of this length, those that only strategies look at included."""
         return cls(tuple(_columns(bar_minutes)), bar_minutes)
 
     @property

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from models import definitions, streaming
+from models import definitions, signals, streaming
 from models.kernel import DRIVER
 
 __all__ = ["definitions_hash", "syntax_of"]
@@ -46,8 +46,12 @@ def syntax_of(source: str) -> Syntax:
 
 @functools.cache
 def _tables() -> dict[str, Syntax]:
-    modules = {"definitions": definitions, "streaming": streaming}
-    return {key: syntax_of(Path(str(m.__file__)).read_text(encoding="utf-8")) for key, m in modules.items()}
+    """What may be named: by a feature alone, and after `stream.`."""
+    definition, signal, streamed = (
+        syntax_of(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        for module in (definitions, signals, streaming)
+    )
+    return {"definitions": signal | definition, "streaming": streamed}
 
 
 def _collect(module: str, name: str, tables: dict[str, Syntax], needed: set[tuple[str, str]]) -> None:

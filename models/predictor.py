@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from configs.errors import ModelError
 from models import bundle
 from models.bundle import INPUT, OUTPUT
+from models.exogenous import EXOGENOUS_COLUMNS, exogenous_definitions, exogenous_names
 from models.features import FeatureSet
 
 __all__ = ["GraphSession", "Predictor"]
@@ -57,7 +58,11 @@ class GraphSession:
 
 
 class Predictor:
-    """One loaded bundle. `Predictor.load` is the way to get one."""
+    """One loaded bundle. `Predictor.load` is the way to get one.
+
+    `columns` are what it wants, in order: the features of `feature_set`, then `exogenous`, the columns of
+    series from outside the bars (models.exogenous; none for most models).
+    """
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class Predictor:
         metadata: dict[str, Any],
         model_hash: str,
         folder: Path,
+        exogenous: tuple[str, ...] = (),
     ) -> None:
         self._session = session
         self.feature_set = feature_set
@@ -73,6 +79,8 @@ class Predictor:
         self.model_hash = model_hash
         self.repeats_bits = False
         self.folder = folder
+        self.exogenous = exogenous
+        self.columns = feature_set.names + exogenous
         self.instrument: str = metadata["instrument"]
         self.horizon_bars: int = metadata["label"]["horizon_bars"]
         self.bar_minutes: int = metadata["bar_minutes"]
@@ -89,11 +97,12 @@ class Predictor:
         folder = _resolve(folder)
         files = bundle.read_bundle(folder)
         metadata = bundle.read_json(files, bundle.METADATA, str(folder))
-        feature_set = _features(bundle.read_json(files, bundle.SCHEMA, str(folder)), schema_hash, folder)
+        schema = bundle.read_json(files, bundle.SCHEMA, str(folder))
+        exogenous = _exogenous(schema.pop("exogenous", None), folder)
+        feature_set = _features(schema, schema_hash, folder)
         try:
-            predictor = cls(
-                GraphSession(files[bundle.MODEL]), feature_set, metadata, bundle.model_hash(files), folder
-            )
+            session, digest = GraphSession(files[bundle.MODEL]), bundle.model_hash(files)
+            predictor = cls(session, feature_set, metadata, digest, folder, exogenous)
             rows = np.array(metadata["check"]["rows"], dtype=np.float64)
             stated = np.array(metadata["check"]["probabilities"], dtype=np.float64)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -107,9 +116,9 @@ class Predictor:
         return predictor
 
     def _check(self, rows: Floats, stated: Floats, folder: Path) -> None:
-        wanted, named = self._session.n_features, len(self.feature_set.names)
+        wanted, named = self._session.n_features, len(self.columns)
         if wanted != named:
-            reason = f"the graph wants {wanted} features, its schema names {named}; train again"
+            reason = f"the graph wants {wanted} columns, its schema names {named}; train again"
             raise ModelError(f"model bundle {folder}: {reason}")
         if rows.ndim != 2 or not len(rows) or stated.shape != (len(rows),):
             raise ModelError(f"model bundle {folder}: it has no check rows; train again")
@@ -125,9 +134,11 @@ class Predictor:
         self.repeats_bits = bool(np.array_equal(got, stated))
 
     def predict(self, x: ArrayLike) -> Floats:
-        """Probability [n] that the upper barrier comes first for each row of `x` [n, k].
+        """Probability [n] that the upper barrier comes first for each row of `x` [n, k], in the order of
+        `columns`.
 
-        NaN for a row with any NaN. Row by row the same bits as `predict_one`.
+        NaN for a row with any NaN: while features warm up, and where an exogenous series is stale. Row by row
+        the same bits as `predict_one`.
         """
         rows = np.ascontiguousarray(x, dtype=np.float64)
         p = self._session.batch(rows)[:, 0]
@@ -150,6 +161,24 @@ def _resolve(path: Path) -> Path:
     if not name.isalnum() or not folder.is_dir():
         raise ModelError(f"{path} names no model bundle; give a bundle's folder")
     return folder
+
+
+def _exogenous(described: Any, folder: Path) -> tuple[str, ...]:
+    """The exogenous columns a schema names, () where it names none.
+
+    What `ExogenousColumns.describe` wrote must still be what the columns are.
+    """
+    if described is None:
+        return ()
+    columns = described.get("columns") if isinstance(described, dict) else None
+    known = exogenous_names(EXOGENOUS_COLUMNS)
+    if not isinstance(columns, list) or not columns or not set(columns) <= set(known):
+        raise ModelError(f"model bundle {folder}: its exogenous columns are not known here; train again")
+    if described.get("definitions") != exogenous_definitions():
+        raise ModelError(
+            f"model bundle {folder}: its exogenous columns' definitions have changed since; train again"
+        )
+    return tuple(columns)
 
 
 def _features(schema: dict[str, Any], schema_hash: str | None, folder: Path) -> FeatureSet:

@@ -22,26 +22,27 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from catalog.columns import MINUTE_NS, utc_ns
+from catalog.columns import MINUTE_NS, utc_ns, utc_text
 from catalog.store import BarColumns, Catalog
 from catalog.synthetic import ensure_synthetic
 from configs.console import command_app, emit_json, out, run_app, status
-from configs.errors import ConfigError, ModelError
+from configs.errors import ConfigError, DataError, ModelError
 from configs.load import load_run
 from configs.schema import ModelConfig, RunConfig
 from models import bundle
 from models.dataset import PARTS, TrainingSet, build_training_set
+from models.exogenous import FEAR_GREED, ExogenousColumns, look_back_ns
 from models.features import FeatureSet
 from models.predictor import GraphSession, Predictor
 from models.registry import Registry
 from models.scores import brier_score, classification_metrics, log_loss
 
-__all__ = ["ARTIFACTS", "ensure_bundle", "train_model", "training_key"]
+__all__ = ["ARTIFACTS", "ensure_bundle", "load_exogenous", "train_model", "training_key"]
 
 ARTIFACTS = Path("artifacts", "models")
 _CHECK_ROWS = 64
 _LIBRARIES = ("numba", "numpy", "onnx", "onnxruntime", "scikit-learn", "scipy", "xgboost")
-_DEFINING_MODULES = ("cv", "dataset", "fit", "labels", "onnx_graph", "predictor", "scores")
+_DEFINING_MODULES = ("cv", "dataset", "exogenous", "fit", "labels", "onnx_graph", "predictor", "scores")
 _DEFINITION = (
     "probability that the price rises by take_profit_pct before it falls by stop_loss_pct; at the end of "
     "horizon_bars a move beyond cost_bps counts for its side, bars after which nothing happens are left out"
@@ -70,40 +71,55 @@ def train_model(
     seed: int,
     data_hash: str,
     root: Path,
+    exogenous: ExogenousColumns | None = None,
     threads: int | None = None,
 ) -> Path:
     """Train one model on all of `bars` and store its bundle below `root`; returns the bundle's folder.
 
     The same arguments give the same bundle, byte for byte, whatever `threads` (None: every core). The
     metrics stored are those of the exported graph on rows whose outcome was a side. Raises DataError when
-    the bars are too few or show one outcome only.
+    the bars are too few or show one outcome only, or `exogenous` lacks what `config.exogenous` asks for.
     """
     # scikit-learn and XGBoost take seconds to import; a run that finds its bundle does without them
     from models.fit import fit_member, importance  # noqa: PLC0415
     from models.onnx_graph import build_graph  # noqa: PLC0415
 
-    data = build_training_set(bars, instrument=instrument, config=config, bar_minutes=bar_minutes)
+    data = build_training_set(
+        bars, instrument=instrument, config=config, bar_minutes=bar_minutes, exogenous=exogenous
+    )
     member = fit_member(data.x, data.y, data.uniqueness, data.parts, config, seed=seed, threads=threads)
     graph = build_graph([member])
     p = GraphSession(graph).batch(data.x)[:, 0]
-    origin = _origin(instrument, config, data.feature_set, seed, data_hash)
     first_open = int(bars.ts_event[0]) - bar_minutes * MINUTE_NS
+    origin = _origin(instrument, config, data.feature_set, seed, data_hash, exogenous)
     metadata = origin | {
         "training_key": _digest(origin),
         "training_period": {"start_ns": first_open, "end_ns": int(bars.ts_event[-1])},
         "bars": len(bars),
         "blend": {"trees": member.tree_weight, "logistic": round(1.0 - member.tree_weight, 12)},
         "calibration": member.calibration.to_dict(),
-        "importance": importance(member, data.feature_set.names),
+        "importance": importance(member, data.columns),
+        "rows_without_exogenous": data.rows_without_exogenous,
         **_findings(data, p),
     }
-    files = bundle.pack(graph, metadata, data.feature_set.to_dict())
+    files = bundle.pack(graph, metadata, _schema(data, exogenous))
     return Registry(root).store(files, instrument, config.name)
 
 
-def training_key(instrument: str, config: ModelConfig, *, bar_minutes: int, seed: int, data_hash: str) -> str:
-    """SHA-256 (hex) over everything a training depends on: data, settings, features, code, libraries."""
-    return _digest(_origin(instrument, config, FeatureSet.default(bar_minutes), seed, data_hash))
+def training_key(
+    instrument: str,
+    config: ModelConfig,
+    *,
+    bar_minutes: int,
+    seed: int,
+    data_hash: str,
+    exogenous: ExogenousColumns | None = None,
+) -> str:
+    """SHA-256 (hex) over everything a training depends on: data, settings, features, code, libraries.
+
+    Of `exogenous` every row counts: give it those of the training period (`load_exogenous`) alone.
+    """
+    return _digest(_origin(instrument, config, FeatureSet.default(bar_minutes), seed, data_hash, exogenous))
 
 
 def ensure_bundle(run: RunConfig, model: ModelConfig, instrument: str, catalog: Catalog, root: Path) -> Path:
@@ -119,11 +135,30 @@ def ensure_bundle(run: RunConfig, model: ModelConfig, instrument: str, catalog: 
     catalog.require_bars(instrument, run.data.bar, start, end, max_gap_minutes=run.data.max_gap_minutes)
     data_hash = catalog.dataset_hash(instrument, run.data.bar, start, end)
     same: dict[str, Any] = {"bar_minutes": run.data.bar_minutes, "seed": run.seed, "data_hash": data_hash}
+    if model.exogenous:
+        same["exogenous"] = load_exogenous(run, catalog, start, end)
     found = Registry(root).find(instrument, model.name, training_key(instrument, model, **same))
     if found is not None:
         return found
     bars = catalog.bars(instrument, run.data.bar, start, end)
     return train_model(bars, instrument=instrument, config=model, root=root, **same)
+
+
+def load_exogenous(run: RunConfig, catalog: Catalog, start: int, end: int) -> ExogenousColumns:
+    """The Fear & Greed index of a catalog as it matters at times in [start, end] (ns UTC), and no more of it.
+
+    Each value is known `run.sentiment.publication_delay_minutes` after its day began. Raises DataError when
+    the catalog holds none for that period.
+    """
+    delay = run.sentiment.publication_delay_minutes * MINUTE_NS
+    stored = catalog.sentiment(FEAR_GREED, start - delay - look_back_ns(run.sentiment), end - delay + 1)
+    if not len(stored):
+        raise DataError(
+            f"catalog {catalog.path} holds no {FEAR_GREED} values from {utc_text(start)} to {utc_text(end)}; "
+            "get a CSV of date,fng and run: "
+            f"python catalog/ingest.py FILE --kind sentiment --catalog {catalog.path}"
+        )
+    return ExogenousColumns.of_days(stored.date, stored.value, run.sentiment)
 
 
 def _given_bundle(run: RunConfig, path: Path, instrument: str) -> Path:
@@ -139,11 +174,29 @@ def _given_bundle(run: RunConfig, path: Path, instrument: str) -> Path:
             f"{path}: trained on data until {until:%Y-%m-%dT%H:%M}, the run would trade bars it has learned; "
             "move data.test_start there or later"
         )
+    _check_delay(run, predictor, path)
     return predictor.folder
 
 
+def _check_delay(run: RunConfig, predictor: Predictor, path: Path) -> None:
+    """A bundle that learned from a series must meet it under the same delay and greatest age."""
+    learned = predictor.metadata.get("exogenous") or {}
+    for setting in ("publication_delay_minutes", "max_age_hours"):
+        wanted = getattr(run.sentiment, setting)
+        if learned and learned.get(setting) != wanted:
+            raise ModelError(
+                f"{path}: trained with sentiment.{setting} {learned.get(setting)}, the run has {wanted}; "
+                "set it to the bundle's or train again"
+            )
+
+
 def _origin(
-    instrument: str, config: ModelConfig, features: FeatureSet, seed: int, data_hash: str
+    instrument: str,
+    config: ModelConfig,
+    features: FeatureSet,
+    seed: int,
+    data_hash: str,
+    exogenous: ExogenousColumns | None,
 ) -> dict[str, Any]:
     """Everything a training depends on."""
     settings = config.model_dump(mode="json", exclude={"bundle"})
@@ -153,6 +206,7 @@ def _origin(
         "kind": config.name,
         "bar_minutes": features.bar_minutes,
         "data_hash": data_hash,
+        "exogenous": _described(exogenous) if config.exogenous else None,
         "schema_hash": features.schema_hash,
         "code_revision": _code_revision(),
         "config": settings,
@@ -161,6 +215,18 @@ def _origin(
         "seed": seed,
         "libraries": {name: library_version(name) for name in _LIBRARIES},
     }
+
+
+def _schema(data: TrainingSet, exogenous: ExogenousColumns | None) -> dict[str, Any]:
+    """What the model wants to be fed: features, and after them exogenous columns where it has any."""
+    schema = data.feature_set.to_dict()
+    if exogenous is not None and len(data.columns) > len(data.feature_set.names):
+        schema |= {"exogenous": exogenous.describe()}
+    return schema
+
+
+def _described(exogenous: ExogenousColumns | None) -> dict[str, Any] | None:
+    return None if exogenous is None else exogenous.describe() | {"data_hash": exogenous.digest()}
 
 
 @cache
@@ -256,7 +322,7 @@ def main(
 def _wanted(run: RunConfig) -> list[tuple[ModelConfig, str]]:
     """The models the strategies ask for, with their instruments, each pair once."""
     models = {model.name: model for model in run.models}
-    pairs = dict.fromkeys((s.model, s.instrument) for s in run.strategies if s.model is not None)
+    pairs = dict.fromkeys((model, s.instrument) for s in run.strategies for model in s.all_models)
     if not pairs:
         raise ConfigError(f"run '{run.name}': no strategy names a model, there is nothing to train")
     return [(models[name], instrument) for name, instrument in pairs]

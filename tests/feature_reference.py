@@ -93,6 +93,12 @@ def donchian_position(b: pd.DataFrame) -> Series:
     return ratio(b.close - low, high - low, 0.5)
 
 
+def breakout(b: pd.DataFrame) -> Series:
+    upper, lower = b.high.shift().rolling(20).max(), b.low.shift().rolling(20).min()
+    outside = (b.close / upper - 1.0).clip(lower=0.0) + (b.close / lower - 1.0).clip(upper=0.0)
+    return outside.where(upper.notna() & lower.notna())
+
+
 def minmax_position(b: pd.DataFrame) -> Series:
     low, high = b.close.rolling(240).min(), b.close.rolling(240).max()
     return ratio(b.close - low, high - low, 0.5)
@@ -143,7 +149,9 @@ def angle(b: pd.DataFrame, *, week: bool) -> Series:
 REFERENCE: dict[str, Callable[[pd.DataFrame], Series]] = {
     "return_1": back(1),
     "return_3": back(3),
+    "return_7": back(7),
     "return_10": back(10),
+    "return_20": back(20),
     "return_30": back(30),
     "return_120": back(120),
     "ema_gap_12": ema_gap(12),
@@ -151,6 +159,7 @@ REFERENCE: dict[str, Callable[[pd.DataFrame], Series]] = {
     "ema_gap_50": ema_gap(50),
     "ema_gap_200": ema_gap(200),
     "ema_cross_12_50": lambda b: ema(b.close, 12) / ema(b.close, 50) - 1.0,
+    "slope_50": lambda b: ema(b.close, 50).pct_change(),
     "macd_line": lambda b: macd(b)[0],
     "macd_signal": lambda b: macd(b)[1],
     "macd_hist": lambda b: macd(b)[0] - macd(b)[1],
@@ -165,6 +174,9 @@ REFERENCE: dict[str, Callable[[pd.DataFrame], Series]] = {
     "bollinger_width_20": lambda b: 4 * std(b.close, 20) / b.close.rolling(20).mean(),
     "donchian_position_20": donchian_position,
     "donchian_width_20": lambda b: (b.high.rolling(20).max() - b.low.rolling(20).min()) / b.close,
+    "breakout_20": breakout,
+    "swing_low_20": lambda b: b.close / b.low.rolling(20).min() - 1.0,
+    "swing_high_20": lambda b: b.high.rolling(20).max() / b.close - 1.0,
     "minmax_position_240": minmax_position,
     "zscore_60": lambda b: zscore(b.close, 60),
     "atr_pct_14": lambda b: 100.0 * rma(true_range(b), 14) / b.close,

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from models import definitions, kernel
+from models import definitions, kernel, signals
 from models.definitions import BAR_FIELDS, DEFINITIONS
 from models.features import FeatureSet, OnlineFeatures, feature_matrix
 from tests.feature_markets import columns, flat_market, tick_market, walk
@@ -88,13 +88,20 @@ EXPECTED = {
     "bollinger_position_20_1h": 0.542525640394,
     "donchian_position_20_1h": 0.448818897638,
     "atr_pct_14_1h": 0.577778290834,
+    # What only strategies look at; the last three by hand from the bars' prices.
+    "return_7": 0.00164625220913,
+    "return_20": 0.00310859231162,
+    "slope_50": 0.000112119184122,
+    "breakout_20": 1021.34 / 1021.15 - 1.0,
+    "swing_low_20": 1021.34 / 1017.68 - 1.0,
+    "swing_high_20": 1021.42 / 1021.34 - 1.0,
 }
-NAMES = FeatureSet.default(1).names
+NAMES = FeatureSet.complete(1).names
 
 
 @pytest.fixture(scope="module")
 def matrix() -> np.ndarray:
-    return feature_matrix(*columns(tick_market(3000)), FeatureSet.default(1))
+    return feature_matrix(*columns(tick_market(3000)), FeatureSet.complete(1))
 
 
 def test_every_feature_has_an_expected_value() -> None:
@@ -111,6 +118,28 @@ def test_the_default_set_has_at_least_forty_features() -> None:
     assert all(len(FeatureSet.default(minutes).names) >= 40 for minutes in LENGTHS)
 
 
+@pytest.mark.parametrize("minutes", LENGTHS)
+def test_models_learn_from_all_but_the_signals_and_in_the_same_order(minutes: int) -> None:
+    rest = [name for name in FeatureSet.complete(minutes).names if name not in signals.__all__]
+    assert FeatureSet.default(minutes).names == tuple(rest)
+    assert set(signals.__all__) == {d.name for d in DEFINITIONS.values() if not d.model}
+
+
+def test_a_breakout_is_measured_from_the_channel_before_the_bar() -> None:
+    bars = flat_market(24, price=100.0)
+    # Bar 21 closes 2 % over the flat channel, bar 22 within its range, bar 23 a tenth under the old low.
+    bars.loc[21, ["high", "close"]] = [104.0, 102.0]
+    bars.loc[22, ["open", "high", "close"]] = [102.0, 103.0, 103.0]
+    bars.loc[23, ["open", "low", "close"]] = [103.0, 90.0, 90.0]
+    names = ("breakout_20", "swing_low_20", "swing_high_20")
+    rows = feature_matrix(*columns(bars), FeatureSet(names))
+    assert np.isnan(rows[19, 0])
+    assert rows[20].tolist() == [0.0, 0.0, 0.0]
+    assert rows[21].tolist() == pytest.approx([0.02, 0.02, 104 / 102 - 1])
+    assert rows[22].tolist() == pytest.approx([0.0, 0.03, 104 / 103 - 1])
+    assert rows[23].tolist() == pytest.approx([-0.1, 0.0, 104 / 90 - 1])
+
+
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_definition_says_what_it_is_and_asks_for_known_things(name: str) -> None:
     definition = DEFINITIONS[name]
@@ -121,7 +150,7 @@ def test_definition_says_what_it_is_and_asks_for_known_things(name: str) -> None
 @pytest.mark.parametrize("minutes", LENGTHS)
 def test_one_bar_at_a_time_gives_the_bits_of_the_arrays(minutes: int) -> None:
     bars = columns(tick_market(3000, bar_minutes=minutes))
-    features = FeatureSet.default(minutes)
+    features = FeatureSet.complete(minutes)
     online = OnlineFeatures(features)
     rows = np.array([online.update(*bar) for bar in zip(*(x.tolist() for x in bars), strict=True)])
     offline = feature_matrix(*bars, features)
@@ -134,7 +163,7 @@ def test_one_bar_at_a_time_gives_the_bits_of_the_arrays(minutes: int) -> None:
 
 @pytest.mark.parametrize("minutes", LENGTHS)
 def test_values_are_missing_during_warm_up_and_only_then(minutes: int) -> None:
-    features = FeatureSet.default(minutes)
+    features = FeatureSet.complete(minutes)
     longest = kernel.HIGHER[minutes][-1][1] // minutes
     n = features.warmup_bars + 2 * longest
     missing = []
@@ -161,7 +190,7 @@ def test_warm_up_of_a_single_feature_is_exact(name: str) -> None:
 @pytest.mark.parametrize("minutes", LENGTHS)
 @pytest.mark.parametrize("volume", [0.0, 3.7])
 def test_a_market_that_never_moves_gives_finite_features(minutes: int, volume: float) -> None:
-    features = FeatureSet.default(minutes)
+    features = FeatureSet.complete(minutes)
     bars = flat_market(features.warmup_bars + 200, volume=volume, bar_minutes=minutes)
     rows = feature_matrix(*columns(bars), features)
     assert np.isfinite(rows[features.warmup_bars :]).all()
@@ -174,7 +203,7 @@ def test_a_market_that_falls_asleep_and_wakes_up_gives_finite_features(volume: f
     asleep = slice(2600, 4200)
     bars.loc[asleep, ["open", "high", "low", "close"]] = bars.close[2599]
     bars.loc[asleep, "volume"] = volume
-    features = FeatureSet.default(1)
+    features = FeatureSet.complete(1)
     rows = feature_matrix(*columns(bars), features)
     assert np.isfinite(rows[features.warmup_bars :]).all()
     at_rest = dict(zip(features.names, rows[4200], strict=True))
@@ -190,7 +219,7 @@ def test_prices_times_ten_and_volumes_times_seven_leave_every_feature_as_it_was(
     scaled = bars.copy()
     scaled[["open", "high", "low", "close"]] *= 10.0
     scaled["volume"] *= 7.0
-    features = FeatureSet.default(1)
+    features = FeatureSet.complete(1)
     plain = feature_matrix(*columns(bars), features)
     again = feature_matrix(*columns(scaled), features)
     np.testing.assert_allclose(again, plain, rtol=1e-9, atol=1e-9)
@@ -217,8 +246,8 @@ def test_inputs_are_left_alone_and_results_repeat() -> None:
     before = [x.copy() for x in bars]
     for x in bars:
         x.flags.writeable = False
-    first = feature_matrix(*bars, FeatureSet.default(1))
-    assert first.tobytes() == feature_matrix(*bars, FeatureSet.default(1)).tobytes()
+    first = feature_matrix(*bars, FeatureSet.complete(1))
+    assert first.tobytes() == feature_matrix(*bars, FeatureSet.complete(1)).tobytes()
     assert all(np.array_equal(x, y) for x, y in zip(bars, before, strict=True))
     assert first.flags.c_contiguous
     assert first.dtype == np.float64

@@ -35,7 +35,7 @@ def test_recorded_bars_give_the_same_bits_online_and_offline_and_finite_values(i
     bars = read_bars("futures_um", RECORDED, file, bar_minutes=minutes)
     # The recordings of an hour's bars are too short for a day's features.
     features = FeatureSet(
-        tuple(n for n in FeatureSet.default(minutes).names if not n.endswith("_1d")), minutes
+        tuple(n for n in FeatureSet.complete(minutes).names if not n.endswith("_1d")), minutes
     )
     offline = feature_matrix(*columns(bars), features)
     online = online_rows(bars, features)
@@ -51,7 +51,7 @@ def test_gaps_repeats_and_a_restart_in_recorded_bars_change_no_bit(bitcoin: pd.D
     random = np.random.default_rng(4)
     bars = bitcoin.iloc[:6000]
     kept = bars[random.random(len(bars)) > 0.02]
-    features = FeatureSet.default(1)
+    features = FeatureSet.complete(1)
     offline = feature_matrix(*columns(kept), features)
     online = OnlineFeatures(features)
     rows = []
@@ -96,7 +96,7 @@ def test_recorded_prices_times_ten_leave_the_features_as_they_were(bitcoin: pd.D
     scaled = bars.copy()
     scaled[["open", "high", "low", "close"]] *= 10.0
     # Whole ticks make equal up and down movements; scaled and rounded they may differ: no ADX here.
-    names = tuple(n for n in FeatureSet.default(1).names if "adx" not in n and "di_diff" not in n)
+    names = tuple(n for n in FeatureSet.complete(1).names if "adx" not in n and "di_diff" not in n)
     features = FeatureSet(names)
     plain, again = feature_matrix(*columns(bars), features), feature_matrix(*columns(scaled), features)
     np.testing.assert_allclose(again, plain, rtol=1e-9, atol=1e-9)
@@ -106,7 +106,7 @@ def test_recorded_prices_times_eight_leave_every_bit_as_it_was(bitcoin: pd.DataF
     bars = bitcoin.iloc[:8000]
     scaled = bars.copy()
     scaled[["open", "high", "low", "close"]] *= 8.0
-    features = FeatureSet.default(1)
+    features = FeatureSet.complete(1)
     assert (
         feature_matrix(*columns(scaled), features).tobytes()
         == feature_matrix(*columns(bars), features).tobytes()
@@ -118,7 +118,7 @@ def test_prices_one_bit_off_give_the_same_features_once_canonical(bitcoin: pd.Da
     off = bars.copy()
     for name in ("open", "high", "low", "close"):
         off[name] = np.nextafter(off[name].to_numpy(), np.inf)
-    features = FeatureSet.default(1)
+    features = FeatureSet.complete(1)
     rows = []
     for frame in (bars, off):
         times, *prices, volume = columns(frame)

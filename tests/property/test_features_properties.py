@@ -11,7 +11,7 @@ from models import indicators, kernel
 from models.features import FeatureSet, OnlineFeatures, feature_matrix
 from tests.feature_markets import MINUTE_NS, columns, tick_market
 
-FEATURES = FeatureSet.default(1)
+FEATURES = FeatureSet.complete(1)
 MARKET = tick_market(2600, seed=9)
 MATRIX = feature_matrix(*columns(MARKET), FEATURES)
 PRICE = st.floats(min_value=1e-6, max_value=1e7, allow_nan=False)
@@ -40,7 +40,7 @@ def test_another_future_changes_no_past_value(cut: int, seed: int) -> None:
 @given(data=st.data())
 def test_cutting_history_into_calls_changes_nothing_not_even_across_gaps(data: st.DataObject) -> None:
     minutes = data.draw(st.sampled_from(sorted(kernel.HIGHER)))
-    features = FeatureSet.default(minutes)
+    features = FeatureSet.complete(minutes)
     bars = tick_market(900, seed=data.draw(st.integers(0, 999)), bar_minutes=minutes)
     for _ in range(data.draw(st.integers(0, 4))):
         first = data.draw(st.integers(1, 899))

@@ -289,7 +289,7 @@ def test_schema_hash_covers_how_far_gaps_are_filled(monkeypatch: pytest.MonkeyPa
 def test_fingerprint_follows_the_code_a_feature_rests_on_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = ("adx_14", "macd_hist", "return_skew_60", "rsi_14")
+    names = ("adx_14", "breakout_20", "macd_hist", "return_skew_60", "rsi_14")
     before = {name: fingerprint.definitions_hash([name]) for name in names}
     tables = fingerprint._tables()
 
@@ -304,6 +304,7 @@ def test_fingerprint_follows_the_code_a_feature_rests_on_and_no_other(
     }
     assert changed("definitions", "STILL = 1e-9") == {"return_skew_60"}
     assert changed("definitions", "def direction_14(state, close):\n    return 0.0") == {"adx_14"}
+    assert changed("definitions", "def breakout_20(state, close):\n    return 0.0") == {"breakout_20"}
     assert changed("definitions", "def brand_new(state, close):\n    return 0.0") == set()
 
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from configs.errors import ModelError
+from configs.schema import SentimentConfig
 from models import bundle
+from models.exogenous import ExogenousColumns, exogenous_definitions
 from models.features import FeatureSet, feature_matrix
 from models.predictor import Predictor
 from models.train import train_model
@@ -42,6 +44,22 @@ def repack(folder: Path, **changes: object) -> None:
         (schema if key in schema else metadata)[key] = value
     for name, content in bundle.pack(files[bundle.MODEL], metadata, schema).items():
         (folder / name).write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on the Fear & Greed index as well."""
+    days = np.arange(-40, 20) * 86_400 * 10**9 + 1_704_067_200 * 10**9
+    return train_model(
+        market(2000),
+        instrument=INSTRUMENT,
+        config=SMALL.model_copy(update={"exogenous": ("fear_greed",)}),
+        bar_minutes=BAR_MINUTES,
+        seed=7,
+        data_hash="d" * 64,
+        root=tmp_path_factory.mktemp("listening"),
+        exogenous=ExogenousColumns.of_days(days, np.arange(60.0), SentimentConfig()),
+    )
 
 
 def test_a_bundle_says_what_it_is(trained: Path) -> None:
@@ -145,6 +163,64 @@ def test_metadata_without_what_is_needed_is_refused(copy: Path) -> None:
     repack(copy, label={})
     with pytest.raises(ModelError, match="horizon_bars"):
         Predictor.load(copy)
+
+
+def test_a_bundle_names_the_columns_from_outside_the_bars_after_its_features(
+    trained: Path, listening: Path
+) -> None:
+    predictor = Predictor.load(listening)
+    assert predictor.exogenous == ("fear_greed", "fear_greed_change_7d", "fear_greed_mean_30d")
+    assert predictor.columns == predictor.feature_set.names + predictor.exogenous
+    assert len(predictor.metadata["check"]["rows"][0]) == len(predictor.columns)
+    described = json.loads((listening / bundle.SCHEMA).read_text())["exogenous"]
+    assert (described["publication_delay_minutes"], described["max_age_hours"]) == (60, 48.0)
+    plain = Predictor.load(trained)
+    assert (plain.exogenous, plain.columns) == ((), plain.feature_set.names)
+
+
+def test_a_bundle_of_before_there_were_such_columns_loads_without_any(copy: Path) -> None:
+    assert "exogenous" not in json.loads((copy / bundle.SCHEMA).read_text())
+    metadata = json.loads((copy / bundle.METADATA).read_text())
+    del metadata["exogenous"], metadata["rows_without_exogenous"]
+    schema = json.loads((copy / bundle.SCHEMA).read_text())
+    for name, content in bundle.pack((copy / bundle.MODEL).read_bytes(), metadata, schema).items():
+        (copy / name).write_bytes(content)
+    assert Predictor.load(copy).exogenous == ()
+
+
+def test_a_missing_exogenous_value_is_no_forecast(listening: Path) -> None:
+    predictor = Predictor.load(listening)
+    rows = np.array(predictor.metadata["check"]["rows"])
+    rows[3, -1] = np.nan
+    p = predictor.predict(rows)
+    assert np.isnan(p).tolist() == [row == 3 for row in range(len(rows))]
+    assert np.isnan(predictor.predict_one(rows[3]))
+
+
+@pytest.mark.parametrize(
+    ("described", "reason"),
+    [
+        ({"columns": ["moon"]}, "not known here"),
+        ({"columns": []}, "not known here"),
+        (["fear_greed"], "not known here"),
+        ({"columns": ["fear_greed"], "definitions": "0" * 64}, "definitions have changed"),
+        ({"columns": ["fear_greed"], "definitions": exogenous_definitions()}, "the graph wants"),
+    ],
+)
+def test_a_schema_of_other_exogenous_columns_is_refused(
+    listening: Path, tmp_path: Path, described: object, reason: str
+) -> None:
+    folder = tmp_path / listening.name
+    folder.mkdir()
+    for file in listening.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    files = bundle.read_bundle(folder)
+    schema = json.loads(files[bundle.SCHEMA]) | {"exogenous": described}
+    metadata = json.loads(files[bundle.METADATA])
+    for name, content in bundle.pack(files[bundle.MODEL], metadata, schema).items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=reason):
+        Predictor.load(folder)
 
 
 def test_a_pointer_file_leads_to_its_bundle(trained: Path) -> None:

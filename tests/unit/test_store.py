@@ -290,7 +290,7 @@ def test_spot_volumes_are_rounded_to_the_lot_step_and_counted(tmp_path: Path) ->
 
 
 def test_an_unknown_interval_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown bar interval '7m'; use one of 1m"):
+    with pytest.raises(DataError, match="unknown bar interval '7m'; use one of 1s, 1m"):
         catalog_with(tmp_path).write_bars(BTC, "7m", bars(2))
 
 

@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_score
 
 from catalog.columns import BarColumns
+from catalog.sentiment import SentimentColumns
 from configs.console import run_app
 from configs.errors import DataError, ModelError
 from configs.schema import DataConfig, ModelConfig, RunConfig, StrategyConfig
@@ -30,6 +31,7 @@ from models.train import ensure_bundle, train_model, training_key
 from tests.modelling import BAR_MINUTES, INSTRUMENT, QUICK, SMALL, market
 
 MINUTE_NS = 60_000_000_000
+NO_INDEX = SentimentColumns(np.empty(0, np.int64), np.empty(0))
 
 
 def run_training(bars: BarColumns, root: Path, config: ModelConfig = SMALL, **changes: Any) -> Path:
@@ -233,7 +235,8 @@ def test_the_key_follows_everything_a_training_depends_on() -> None:
 
 def test_the_key_covers_every_module_that_training_uses() -> None:
     covered = set(train._DEFINING_MODULES)
-    elsewhere = {"features", "bundle"}  # in the schema's hash; names of files and of the graph's ends
+    # in the schema's hash; names of files and of the graph's ends
+    elsewhere = {"features", "fingerprint", "bundle"}
     for name in sorted(covered):
         tree = ast.parse(Path(train.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
         used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -247,6 +250,13 @@ class StoredBars:
 
     bars_stored: BarColumns
     reads: list[tuple[int, int]] = field(default_factory=list)
+    index: SentimentColumns = NO_INDEX
+    path: str = "the catalog"
+
+    def sentiment(self, name: str, start: int, end: int) -> SentimentColumns:
+        assert name == "fear_greed"
+        rows = (self.index.date >= start) & (self.index.date < end)
+        return SentimentColumns(self.index.date[rows], self.index.value[rows])
 
     def require_bars(self, *period: object, max_gap_minutes: int) -> None:
         assert max_gap_minutes == 180
