@@ -11,6 +11,7 @@ from models.regime import Regime
 __all__ = [
     "AUDIT_TOPIC",
     "COMMAND_TOPIC",
+    "ENTRY_QUOTAS",
     "RISK_MODE_TOPIC",
     "SENTIMENT_TOPIC",
     "TRADING_TOPIC",
@@ -32,6 +33,7 @@ AUDIT_TOPIC = "sextant.audit"
 COMMAND_TOPIC = "sextant.command"
 RISK_MODE_TOPIC = "sextant.risk_mode"
 SENTIMENT_TOPIC = "sextant.sentiment"
+ENTRY_QUOTAS = frozenset({"entries_hour", "entries_day"})
 TRADING_TOPIC = "sextant.trading"  # EntrySubmitted, TradeClosed, OrderRefused: what the guard counts
 
 
@@ -103,6 +105,13 @@ class RiskMode(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Mapping[str, str] = {}
     clusters: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def lets_rest(self) -> bool:
+        """Whether an entry sent before may go on: also when it was itself the last that a quota allowed."""
+        return self.mode in (Mode.NORMAL, Mode.REDUCED) or (
+            self.mode is Mode.PAUSED and bool(self.reasons) and ENTRY_QUOTAS.issuperset(self.reasons)
+        )
+
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """An order from outside: `halt` (with the configured action), `flatten` (halt and close), `resume`."""
@@ -146,7 +155,7 @@ class OrderRefused(msgspec.Struct, frozen=True, kw_only=True):
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One decision or event, in engine time.
 
-    `kind` is one of forecast, intent, approval, refusal, action, order, risk; `detail` holds plain
+    `kind` is one of forecast, intent, approval, refusal, action, order, risk, sentiment; `detail` holds plain
     numbers and strings only, so that records hash the same in every run.
     """
 

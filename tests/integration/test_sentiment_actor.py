@@ -1,0 +1,477 @@
+"""Fear & Greed on the bus: history as it became known, and a service that may answer anything."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from nautilus_trader.backtest import BacktestEngine
+from nautilus_trader.common import DataActor, DataActorConfig, Environment, LoggerConfig
+from nautilus_trader.live import LiveNode
+from nautilus_trader.model import ActorId, Bar, BarType, TraderId
+
+from actors.audit import AuditActor
+from actors.faults import raise_failures
+from actors.messages import SENTIMENT_TOPIC, Sentiment
+from actors.sentiment import Answer, Poller, SentimentActor, parse_fear_greed
+from backtests.venue import build_engine
+from catalog.store import bar_type
+from configs.errors import ConfigError
+from configs.schema import RunConfig, SentimentConfig
+from models.exogenous import ExogenousColumns, KnownSeries
+from tests.hand_market import MINUTE, T0, instrument
+
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+TODAY = time.time_ns() // DAY * DAY
+PATIENCE_SECS = 20.0
+
+
+# -- a service that says what it is told to
+
+
+type Turn = Callable[[Any], None]
+
+
+@dataclass
+class Service:
+    """A loopback HTTP server; each request takes the next of `script`, the last one again and again."""
+
+    script: list[Turn]
+    asked: int = 0
+    url: str = ""
+    released: threading.Event = field(default_factory=threading.Event)
+
+
+class Asked(BaseHTTPRequestHandler):
+    """A request in the hands of a script; it may wait until the service is `released`."""
+
+    said: Service
+
+
+@contextmanager
+def service(*script: Turn) -> Iterator[Service]:
+    said = Service(list(script))
+
+    class Handler(Asked):
+        def do_GET(self) -> None:
+            turn = said.script[min(said.asked, len(said.script) - 1)]
+            said.asked += 1
+            try:
+                turn(self)
+            except OSError:  # the other side has hung up
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            """Silence."""
+
+    Handler.said = said
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    said.url = f"http://127.0.0.1:{server.server_port}/fng/"
+    try:
+        yield said
+    finally:
+        said.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def reply(
+    body: bytes,
+    *,
+    status: int = 200,
+    kind: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> Turn:
+    def turn(handler: Asked) -> None:
+        handler.send_response(status)
+        fields = {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}
+        for name, value in fields.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return turn
+
+
+def entry(value: object, day: int = TODAY) -> dict[str, object]:
+    return {
+        "value": value,
+        "value_classification": "Fear",
+        "timestamp": str(day // 10**9),
+        "time_until_update": "68499",
+    }
+
+
+def document(*entries: Mapping[str, object], error: object = None) -> bytes:
+    content = {"name": "Fear and Greed Index", "data": list(entries), "metadata": {"error": error}}
+    return json.dumps(content).encode()
+
+
+def good(value: int, day: int = TODAY) -> Turn:
+    return reply(document(entry(str(value), day)))
+
+
+def hang_up(handler: Asked) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def dribble(handler: Asked) -> None:
+    """A byte every few milliseconds: no single read is slow, the whole never ends."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.end_headers()
+    for _ in range(2_000):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        if handler.said.released.wait(0.01):
+            return
+
+
+def silent(handler: Asked) -> None:
+    """No answer while anybody waits for it."""
+    handler.said.released.wait(PATIENCE_SECS)
+
+
+def polled(url: str, *, timeout_secs: float = 5.0) -> Answer:
+    poller = Poller(url, timeout_secs=timeout_secs)
+    poller.ask()
+    until = time.monotonic() + PATIENCE_SECS
+    while (answer := poller.take()) is None:
+        assert time.monotonic() < until
+        assert poller.busy
+        threading.Event().wait(0.002)
+    assert not poller.busy
+    return answer
+
+
+# -- one poll
+
+
+def test_a_good_answer_is_its_days_oldest_first() -> None:
+    # the example of the service's own documentation: 2019-02-26 05:00 and the day before
+    body = document(entry("40", 1_551_157_200 * 10**9), entry("47", 1_551_070_800 * 10**9))
+    with service(reply(body)) as said:
+        assert polled(said.url) == Answer(((1_551_052_800 * 10**9, 47.0), (1_551_139_200 * 10**9, 40.0)))
+
+
+BAD = {
+    "HTML": (reply(b"<html>busy</html>", kind="text/html; charset=utf-8"), "'text/html' instead of"),
+    "HTML called JSON": (reply(b"<html>busy</html>"), "not a Fear & Greed answer"),
+    "no type": (reply(document(entry("40")), kind=""), "instead of application/json"),
+    "empty": (reply(b""), "not a Fear & Greed answer"),
+    "another shape": (reply(b'{"data": [40], "metadata": {"error": null}}'), "not a Fear & Greed answer"),
+    "no bytes of text": (reply(b"\xff\xfe\x00"), "not a Fear & Greed answer"),
+    "nothing in it": (reply(document()), "no values"),
+    "its own error": (reply(document(error="Invalid limit")), "the service says: Invalid limit"),
+    "value too high": (reply(document(entry("140"))), "'140' is not a number from 0 to 100"),
+    "value in words": (reply(document(entry("abc"))), "'abc' is not a number"),
+    "negative value": (reply(document(entry("-3"))), "'-3' is not a number"),
+    "NaN": (reply(document(entry("NaN"))), "'NaN' is not a number"),
+    "value no text": (reply(document(entry(40))), "not a Fear & Greed answer"),
+    "a date": (reply(document(entry("40") | {"timestamp": "26-02-2019"})), "'26-02-2019' is not a time"),
+    "two for a day": (reply(document(entry("40"), entry("41"))), "two values for one day"),
+    "huge": (reply(b" " * 300_000 + document(entry("40"))), "larger than 262144 bytes"),
+    "packed": (reply(b"\x1f\x8b\x08\x00", headers={"Content-Encoding": "gzip"}), "not a Fear & Greed"),
+    "redirect": (reply(b"", status=302, headers={"Location": "http://127.0.0.1:9/"}), "status 302"),
+    "missing": (reply(b"{}", status=404), "status 404"),
+    "server error": (reply(document(entry("40")), status=500), "status 500"),
+    "hung up": (hang_up, "RemoteProtocolError"),
+    "cut short": (reply(b"{", headers={"Content-Length": "500"}), "Error"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_answer_is_a_failure_with_its_reason(name: str) -> None:
+    turn, reason = BAD[name]
+    with service(turn) as said:
+        answer = polled(said.url, timeout_secs=1.0)
+    assert answer.days == ()
+    assert reason in answer.failure
+    assert "\n" not in answer.failure
+
+
+@pytest.mark.parametrize(("turn", "reason"), [(silent, "Timeout"), (dribble, "not complete in time")])
+def test_a_slow_answer_ends_at_the_time_out(turn: Any, reason: str) -> None:
+    with service(turn) as said:
+        began = time.monotonic()
+        answer = polled(said.url, timeout_secs=0.2)
+        assert time.monotonic() - began < 5
+    assert reason in answer.failure
+
+
+def test_a_refused_connection_is_a_failure() -> None:
+    with service(good(1)) as said:
+        url = said.url
+    assert "ConnectError" in polled(url).failure
+
+
+@pytest.mark.parametrize(("asked", "wait"), [("120", 120), ("999999", 86_400), ("Sat, 21 Nov", 0)])
+def test_too_many_requests_says_for_how_long_to_wait(asked: str, wait: int) -> None:
+    with service(reply(b"", status=429, headers={"Retry-After": asked})) as said:
+        assert polled(said.url) == Answer(failure="answered with status 429", wait_secs=wait)
+
+
+def test_a_second_request_waits_for_the_first() -> None:
+    with service(silent) as said:
+        poller = Poller(said.url, timeout_secs=0.3)
+        poller.ask()
+        with pytest.raises(RuntimeError, match="still under way"):
+            poller.ask()
+
+
+@pytest.mark.parametrize("url", [None, "", "ftp://x", "api.alternative.me/fng/"])
+def test_an_address_that_is_none_is_refused_before_anything_runs(url: str | None) -> None:
+    columns = ExogenousColumns(KnownSeries([], []), SentimentConfig(url=url))
+    with pytest.raises(ConfigError, match=r"sentiment\.url"):
+        SentimentActor(columns, poll=True)
+    SentimentActor(columns)
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://127.0.0.1:99999/", "http://a b/"])
+def test_an_address_that_cannot_be_used_is_a_failed_poll(url: str) -> None:
+    assert polled(url, timeout_secs=0.5).failure
+
+
+def test_unknown_keys_of_an_answer_are_passed_over() -> None:
+    body = (
+        b'{"data": [{"value": "7", "timestamp": "86400", "new": [1]}], "metadata": {"error": null}, "x": 1}'
+    )
+    with pytest.raises(ValueError, match="timestamp '86400'"):
+        parse_fear_greed(body)
+    assert parse_fear_greed(body.replace(b"86400", b"1551139200")) == ((1_551_139_200 * 10**9, 7.0),)
+
+
+# -- in a live node
+
+
+UNDER_WAY = "the request before is still without an answer"
+
+
+def live(
+    columns: ExogenousColumns,
+    done: Callable[[Sequence[Mapping[str, Any]]], bool],
+    audit: AuditActor | None = None,
+) -> list[dict[str, Any]]:
+    """Run a node with the actor until `done` with the audit's details; returns those."""
+    audit, actor = audit or AuditActor(), SentimentActor(columns, poll=True)
+    builder = LiveNode.builder("test", TraderId("T-001"), Environment.SANDBOX).with_reconciliation(False)
+    builder = builder.with_logging(LoggerConfig(bypass_logging=True))
+    node = builder.with_delay_post_stop_secs(0).with_delay_shutdown_secs(0).build()
+    node.add_actor(audit)
+    node.add_actor(actor)
+    handle = node.handle()
+
+    def stop() -> None:
+        until = time.monotonic() + PATIENCE_SECS
+        while time.monotonic() < until and not done(answered(audit)):
+            threading.Event().wait(0.005)
+        handle.stop()
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    node.run()
+    watcher.join()
+    node.dispose()
+    raise_failures([audit, actor])
+    assert {record.component for record in audit.records} <= {"sentiment"}
+    return answered(audit)
+
+
+def answered(audit: AuditActor) -> list[dict[str, Any]]:
+    """The records, but for those of polls that came while the request before was still under way."""
+    return [r.detail for r in audit.records if r.detail.get("reason") != UNDER_WAY]
+
+
+def quick(url: str, **changes: Any) -> SentimentConfig:
+    """A configuration that polls faster than a run file may."""
+    return SentimentConfig(url=url).model_copy(update={"poll_secs": 0.03, "timeout_secs": 2.0, **changes})
+
+
+def events(details: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
+    return [(detail["event"], detail.get("value", detail.get("reason"))) for detail in details]
+
+
+def test_live_values_are_known_when_they_are_received() -> None:
+    began = time.time_ns()
+    days = [entry(str(50 + i), TODAY - i * DAY) for i in range(3)]
+    with service(reply(document(*days)), good(50), good(44)) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url))
+        found = live(columns, lambda details: len(details) >= 2)
+    # the history of the first answer is learned at once, its newest day announced; then a correction
+    assert events(found) == [("known", 50.0), ("known", 44.0)]
+    rows = [columns.series.row(i) for i in range(4)]
+    assert [(value, due) for _, value, due in rows] == [
+        (52.0, TODAY - 2 * DAY + HOUR),
+        (51.0, TODAY - DAY + HOUR),
+        (50.0, TODAY + HOUR),
+        (44.0, TODAY + HOUR),
+    ]
+    received = [known for known, _, _ in rows]
+    assert began < received[0] == received[1] == received[2] < received[3] < time.time_ns()
+    assert columns.at(received[0] - 1)[0] != 50.0
+    assert columns.at(received[0])[0] == 50.0
+    assert columns.at(received[3])[0] == 44.0
+
+
+def test_whatever_goes_wrong_is_recorded_and_the_last_good_value_stays() -> None:
+    late = TODAY - 5 * DAY
+    script = [
+        good(40),
+        BAD["value too high"][0],
+        BAD["HTML"][0],
+        hang_up,
+        good(80, TODAY + 2 * DAY),
+        good(60, late),
+    ]
+    with service(*script) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url))
+        found = live(columns, lambda details: len(details) >= 7)
+    assert [event for event, _ in events(found)][:6] == [
+        *("known", "poll_failed", "poll_failed", "poll_failed", "refused", "stale"),
+    ]
+    assert "from 0 to 100" in found[1]["reason"]
+    assert "text/html" in found[2]["reason"]
+    assert "for a day that begins in" in found[4]["reason"]
+    assert "days old" in found[5]["reason"]
+    assert len(columns.series) == 1
+    assert columns.at(time.time_ns())[0] == 40.0
+
+
+def test_a_value_that_grows_too_old_expires_and_no_other_takes_its_place() -> None:
+    due = TODAY - 2 * DAY + HOUR  # of the day before yesterday, with an hour's delay
+    age_hours = (time.time_ns() + 10**9 - due) / HOUR  # it will be too old a second from now
+    with service(good(40, TODAY - 2 * DAY), reply(b"", status=503)) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url, max_age_hours=age_hours))
+        found = live(columns, lambda details: any(d["event"] == "expired" for d in details))
+    assert found[0] == {"event": "known", "value": 40.0}
+    kinds = [event for event, _ in events(found)]
+    assert kinds.count("expired") == 1
+    assert "poll_failed" in kinds
+    assert columns.at(time.time_ns())[0] != 40.0
+
+
+def test_a_service_that_asks_for_rest_gets_it() -> None:
+    with service(reply(b"", status=429, headers={"Retry-After": "3600"}), good(40)) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url))
+        began = time.monotonic()
+        found = live(columns, lambda _: time.monotonic() - began > 0.5)
+    assert events(found) == [("poll_failed", "answered with status 429")]
+    assert said.asked == 1
+    assert len(columns.series) == 0
+
+
+def test_an_answer_that_does_not_come_holds_up_neither_the_node_nor_its_end() -> None:
+    with service(silent) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url, timeout_secs=60.0))
+        began = time.monotonic()
+        audit = AuditActor()
+        live(columns, lambda _: len(audit.records) >= 3, audit)
+        assert time.monotonic() - began < 10
+        assert said.asked == 1
+    reasons = {record.detail["reason"] for record in audit.records}
+    assert reasons == {UNDER_WAY}
+
+
+def test_live_values_follow_the_catalogs_history() -> None:
+    with service(good(40)) as said:
+        config = quick(said.url)
+        days = [TODAY - (30 - i) * DAY for i in range(30)]
+        columns = ExogenousColumns.of_days(days, [10.0] * 30, config)
+        found = live(columns, lambda details: len(details) >= 2)
+    # yesterday's value until the poll, then today's with its week and month
+    assert events(found) == [("known", 10.0), ("known", 40.0)]
+    assert columns.at(time.time_ns()) == (40.0, 30.0, (29 * 10.0 + 40.0) / 30)
+
+
+# -- in a backtest
+
+
+class Listener(DataActor):
+    """What arrives on the topic, and what the columns say at each bar."""
+
+    def __new__(cls, *_: object) -> "Listener":
+        return super().__new__(cls, DataActorConfig(actor_id=ActorId("LISTENER-001")))
+
+    def __init__(self, kind: BarType, columns: ExogenousColumns) -> None:
+        super().__init__(DataActorConfig(actor_id=ActorId("LISTENER-001")))
+        self.kind, self.columns = kind, columns
+        self.heard: list[tuple[int, Sentiment]] = []
+        self.seen: list[tuple[int, float]] = []
+
+    def on_start(self) -> None:
+        self.subscribe_bars(self.kind)
+        self.subscribe_topic(SENTIMENT_TOPIC, self.hear)
+
+    def hear(self, message: Sentiment) -> None:
+        self.heard.append((self.clock.timestamp_ns(), message))
+
+    def on_bar(self, bar: Bar) -> None:
+        self.seen.append((bar.ts_event, self.columns.at(bar.ts_event)[0]))
+
+
+def backtest(columns: ExogenousColumns, closes: Sequence[int]) -> tuple[Listener, AuditActor, BacktestEngine]:
+    traded = instrument()
+    run = RunConfig.model_validate(
+        {
+            "name": "t",
+            "data": {
+                "catalog": "none",
+                "start": "2023-01-01",
+                "test_start": "2024-01-01",
+                "end": "2024-02-01",
+            },
+            "strategies": [{"use": "ml_basic", "instrument": str(traded.id)}],
+        }
+    )
+    engine = build_engine(run, [traded], {}).engine
+    kind = BarType.from_str(bar_type(str(traded.id), "1m"))
+    price, size = traded.make_price(100.0), traded.make_qty(1.0)
+    engine.add_data([Bar(kind, price, price, price, price, size, ts, ts) for ts in closes])
+    listener, audit, actor = Listener(kind, columns), AuditActor(), SentimentActor(columns)
+    for component in (listener, audit, actor):
+        engine.add_actor(component)
+    engine.run()
+    raise_failures([audit, actor])
+    return listener, audit, engine
+
+
+def test_a_backtest_hears_each_value_when_it_was_published_and_never_before() -> None:
+    midnight = T0 // DAY * DAY
+    # values of the day before, of the day itself and of the next; one more lies beyond the run
+    days = [midnight - DAY, midnight, midnight + DAY, midnight + 2 * DAY]
+    columns = ExogenousColumns.of_days(days, [10.0, 20.0, 30.0, 40.0], SentimentConfig())
+    first, known = midnight + 30 * MINUTE, [midnight + HOUR, midnight + DAY + HOUR]
+    closes = [first, known[0] - MINUTE, known[0], known[1] - MINUTE, known[1], known[1] + MINUTE]
+    listener, audit, engine = backtest(columns, closes)
+    assert listener.seen == list(zip(closes, [10.0, 10.0, 20.0, 20.0, 30.0, 30.0], strict=True))
+    assert listener.heard == [
+        (first, Sentiment(series="fear_greed", ts_event=midnight - DAY + HOUR, value=10.0)),
+        (known[0], Sentiment(series="fear_greed", ts_event=known[0], value=20.0)),
+        (known[1], Sentiment(series="fear_greed", ts_event=known[1], value=30.0)),
+    ]
+    assert [(r.ts_event, r.kind, r.detail) for r in audit.records] == [
+        (first, "sentiment", {"event": "known", "value": 10.0}),
+        (known[0], "sentiment", {"event": "known", "value": 20.0}),
+        (known[1], "sentiment", {"event": "known", "value": 30.0}),
+    ]
+    assert engine.iteration == len(closes)
+
+
+def test_a_backtest_without_a_fresh_value_hears_nothing_and_sees_nan() -> None:
+    midnight = T0 // DAY * DAY
+    columns = ExogenousColumns.of_days([midnight - 9 * DAY], [10.0], SentimentConfig())
+    listener, audit, _ = backtest(columns, [midnight + HOUR, midnight + 2 * HOUR])
+    assert (listener.heard, audit.records) == ([], [])
+    assert np.isnan([value for _, value in listener.seen]).tolist() == [True, True]

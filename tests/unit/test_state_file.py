@@ -1,0 +1,158 @@
+"""The state file is the old state or the new one, whole, or it is refused."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from actors.state_file import StateFile
+from configs.errors import DataError, RunFailedError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Book(msgspec.Struct, forbid_unknown_fields=True):
+    number: int
+    share: float | None = None
+    names: dict[str, int] = {}
+
+
+def stored(path: Path) -> dict[str, object]:
+    return json.loads(path.read_text())
+
+
+def test_no_file_is_no_state(tmp_path: Path) -> None:
+    assert StateFile(tmp_path / "state.json", Book).read() is None
+
+
+def test_a_value_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "deep" / "state.json", Book)
+    value = Book(2**62 + 1, 0.1 + 0.2, {"BTCUSDT-PERP.BINANCE": -1})
+    file.write(value)
+    assert StateFile(file.path, Book).read() == value
+    assert [p.name for p in file.path.parent.iterdir()] == ["state.json"]  # nothing is left beside it
+
+
+def test_the_file_says_its_version_and_the_hash_of_its_state(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(7))
+    content = stored(file.path)
+    assert content["version"] == 1
+    assert content["sha256"] == hashlib.sha256(b'{"number":7,"share":null,"names":{}}').hexdigest()
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _flip(content: bytes) -> bytes:
+    return content.replace(b'"number":7', b'"number":8')
+
+
+def _version(content: bytes) -> bytes:
+    return content.replace(b'"version":1', b'"version":2')
+
+
+def _binary(content: bytes) -> bytes:
+    return b"\x00\xff\xfe" + content
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_cut, "damaged"),
+        (_flip, "checksum does not match"),
+        (_version, "version 2"),
+        (_binary, "damaged"),
+        (lambda _: b"", "damaged"),
+        (lambda _: b"[]", "damaged"),
+        (lambda _: b"{}", "damaged"),
+    ],
+)
+def test_a_damaged_file_is_refused_in_one_line_that_says_what_to_do(
+    tmp_path: Path, damage: object, says: str
+) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(7))
+    file.path.write_bytes(damage(file.path.read_bytes()))  # type: ignore[operator]
+    before = file.path.read_bytes()
+    with pytest.raises(DataError, match=says) as refused:
+        file.read()
+    assert "\n" not in str(refused.value)
+    assert str(file.path) in str(refused.value)
+    assert "delete it" in str(refused.value)
+    assert file.path.read_bytes() == before  # evidence, never mended
+
+
+@pytest.mark.parametrize("state", [b'{"number":"7"}', b'{"number":7,"more":1}', b"{}"])
+def test_a_sound_file_of_another_shape_is_refused(tmp_path: Path, state: bytes) -> None:
+    path = tmp_path / "state.json"
+    checksum = hashlib.sha256(state).hexdigest()
+    path.write_bytes(b'{"version":1,"sha256":"%s","state":%s}' % (checksum.encode(), state))
+    with pytest.raises(DataError, match="does not hold what it should"):
+        StateFile(path, Book).read()
+
+
+def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        StateFile(tmp_path, Book).read()
+
+
+def test_what_a_killed_write_left_behind_is_not_read_and_does_not_hinder(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1))
+    (tmp_path / "state.json.tmp").write_bytes(b'{"version":1,"sha')
+    assert file.read() == Book(1)
+    file.write(Book(2))
+    assert file.read() == Book(2)
+
+
+def test_a_disk_that_refuses_fails_the_run_and_leaves_the_old_state(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1))
+    (tmp_path / "state.json.tmp").mkdir()  # the neighbour cannot be opened for writing
+    with pytest.raises(RunFailedError, match="cannot be written"):
+        file.write(Book(2))
+    assert file.read() == Book(1)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.unit.test_state_file import Book
+from actors.state_file import StateFile
+file, number = StateFile(Path({path!r}), Book), 0
+while True:
+    number += 1
+    file.write(Book(number, number / 3, {{str(k): number for k in range(200)}}))
+    if number == 3:
+        print("writing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("wait", [0, 40, 200])
+def test_kill_9_in_the_middle_of_writing_leaves_a_whole_state(tmp_path: Path, wait: int) -> None:
+    path = tmp_path / "state.json"
+    code = WRITER.format(root=str(ROOT), path=str(path))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"writing\n"
+        reader, seen = StateFile(path, Book), set()
+        while len(seen) <= wait:  # whole at every moment, not only after the kill
+            value = reader.read()
+            assert value is not None
+            seen.add(value.number)
+        os.kill(writer.pid, signal.SIGKILL)
+    value = StateFile(path, Book).read()
+    assert value is not None
+    assert value.share == value.number / 3
+    assert set(value.names.values()) == {value.number}
+    StateFile(path, Book).write(Book(0))
+    assert StateFile(path, Book).read() == Book(0)
