@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from nautilus_trader.backtest import BacktestEngine
-from nautilus_trader.model import CryptoPerpetual, CurrencyPair
+from nautilus_trader.model import CryptoPerpetual, CurrencyPair, InstrumentId
 from numpy.typing import NDArray
 
 from backtests.legs import nanoseconds, rows_of, signed_quantity, walk_legs
@@ -186,11 +186,15 @@ def _worst_prices(columns: BarColumns, times: Ints, position: Floats, fills: pd.
     return worst
 
 
-def reconcile(engine: BacktestEngine, equity: pd.DataFrame) -> None:
+def reconcile(
+    engine: BacktestEngine, equity: pd.DataFrame, closes: Mapping[str, float] | None = None
+) -> None:
     """Check the curve's end against the engine's own account: one truth, or no result.
 
-    Cash, position value and equity must agree to 0.01 of the quote currency or one part in a million. Raises
-    RunFailedError naming what differs, with both numbers.
+    Cash, position value and equity must agree to 0.01 of the quote currency or one part in a million. Where
+    there are quotes the engine marks positions to bid and ask, the curve marks them to the last trade: with
+    the last `closes` the engine's own quantities are valued at these. Raises RunFailedError naming what
+    differs, with both numbers.
     """
     portfolio, last = engine.portfolio, equity.iloc[-1]
     currency = engine.cache.instruments(BINANCE)[0].quote_currency
@@ -198,6 +202,12 @@ def reconcile(engine: BacktestEngine, equity: pd.DataFrame) -> None:
     marked = portfolio.mark_values(BINANCE).get(currency)
     value = 0.0 if marked is None else marked.as_double()
     whole = portfolio.equity(BINANCE)[currency].as_double() + (value if account.is_cash_account() else 0.0)
+    if closes is not None:
+        at_closes = sum(
+            float(portfolio.net_position(InstrumentId.from_str(name))) * close
+            for name, close in closes.items()
+        )
+        value, whole = at_closes, whole + at_closes - value
     checks = (
         ("cash", last["cash"], account.balance_total(currency).as_double()),
         ("position value", last["position_notional"], value),

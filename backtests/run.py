@@ -17,7 +17,7 @@ from backtests.bundle import ResultTables, check_destination, publish, write_bun
 from backtests.ledger import equity_curve, liquidation_breach, reconcile
 from backtests.records import fills_from_engine, orders_from_engine
 from backtests.report import write_report
-from backtests.session import Inputs, Outcome, execute, model_test, prepare
+from backtests.session import Inputs, Outcome, execute, model_test, predictor_key, prepare
 from backtests.summary import summarise
 from backtests.trades import trades
 from configs.console import command_app, emit_json, err, out, run_app, status
@@ -90,7 +90,8 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
     payments = outcome.simulation.payments()
     decisions = decisions_frame(outcome.records)
     equity = equity_curve(inputs.bars, fills, payments, run.venue.starting_balance, run.venue)
-    reconcile(engine, equity)
+    closes = {name: float(bars.close[-1]) for name, bars in inputs.bars.items()}
+    reconcile(engine, equity, closes if run.data.ticks else None)
     positions = trades(
         fills,
         payments,
@@ -121,9 +122,9 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         decisions_hash=decisions_hash(outcome.records),
         warnings=warnings,
         model_metrics={
-            f"{s.model}/{s.instrument}": inputs.predictors[s.label].metadata["metrics"]
+            f"{name}/{s.instrument}": inputs.predictors[predictor_key(s, name)].metadata["metrics"]
             for s in run.strategies
-            if s.label in inputs.predictors
+            for name in s.all_models
         },
     )
     return tables, summary
@@ -142,12 +143,11 @@ def _cautions(inputs: Inputs) -> list[str]:
         cautions.append(
             f"only {days:.0f} days were traded: annualised ratios of so short a period mean little"
         )
-    for strategy in run.strategies:
-        predictor = inputs.predictors.get(strategy.label)
-        test = {} if predictor is None else predictor.metadata["metrics"]["test"]
+    for strategy, model in [(s, name) for s in run.strategies for name in s.all_models]:
+        test = inputs.predictors[predictor_key(strategy, model)].metadata["metrics"]["test"]
         if test and (test["brier"] >= test["baseline_brier"] or test["roc_auc"] < _HARDLY_RANKS):
             cautions.append(
-                f"{strategy.instrument}: model {strategy.model} shows no skill on its own test part (ROC AUC "
+                f"{strategy.instrument}: model {model} shows no skill on its own test part (ROC AUC "
                 f"{test['roc_auc']:.3f}; Brier {test['brier']:.4f}, saying the base rate scores "
                 f"{test['baseline_brier']:.4f}): a profit is luck until shown otherwise"
             )

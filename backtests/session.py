@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -11,11 +11,19 @@ from time import process_time
 import numpy as np
 import pandas as pd
 from nautilus_trader.model import CryptoPerpetual, CurrencyPair
-from numpy.typing import NDArray
 
 from actors.faults import raise_failures
-from actors.forecaster import ForecastSource, PrecomputedSource, StreamingSource, forecast_bars
+from actors.forecaster import (
+    ForecastSource,
+    ForecastSpec,
+    ModelStream,
+    Precomputed,
+    PrecomputedSource,
+    StreamingSource,
+    precompute,
+)
 from actors.messages import AuditRecord
+from backtests.ticks import add_ticks, check_ticks
 from backtests.venue import FundingSchedule, Simulation, build_engine, funding_schedule
 from catalog.columns import MINUTE_NS, interval_ns, utc_ns
 from catalog.store import BarColumns, Catalog, filters
@@ -24,11 +32,19 @@ from configs.console import status
 from configs.errors import DataError, RunFailedError
 from configs.schema import LabelConfig, ModelConfig, RunConfig, StrategyConfig
 from models.dataset import outcomes
+from models.exogenous import EXOGENOUS_COLUMNS, ExogenousColumns, exogenous_names
 from models.predictor import Predictor
-from models.train import ensure_bundle
-from strategies.assembly import Assembly, ModelFeed, assemble, check_strategies
+from models.train import ensure_bundle, load_exogenous
+from strategies.assembly import (
+    Assembly,
+    ModelFeed,
+    assemble,
+    check_strategies,
+    forecast_spec,
+    observed_inputs,
+)
 
-__all__ = ["Inputs", "Outcome", "execute", "model_test", "prepare"]
+__all__ = ["Inputs", "Outcome", "execute", "model_test", "predictor_key", "prepare"]
 
 Instrument = CryptoPerpetual | CurrencyPair
 _HOUR_NS = 60 * MINUTE_NS
@@ -40,8 +56,9 @@ class Inputs:
     """What a run needs, checked and in memory.
 
     `history` holds each instrument's bars of [data.start, data.end), `bars` those of [data.test_start,
-    data.end) that the engine trades. `predictors` and `probabilities` (one a bar of `bars`, NaN while warming
-    up) are keyed by strategy label.
+    data.end) that the engine trades. `predictors` are keyed by strategy label, a strategy's further models by
+    label/model; `specs` and `readings` (one a bar of `bars`) by instrument. `exogenous` are the series from
+    outside the bars, None when none is used.
     """
 
     run: RunConfig
@@ -51,7 +68,9 @@ class Inputs:
     bars: Mapping[str, BarColumns]
     funding: Mapping[str, FundingSchedule]
     predictors: Mapping[str, Predictor]
-    probabilities: Mapping[str, NDArray[np.float64]]
+    specs: Mapping[str, ForecastSpec]
+    readings: Mapping[str, Precomputed]
+    exogenous: ExogenousColumns | None
     data_hash: str
     warnings: tuple[str, ...]
 
@@ -80,16 +99,15 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
     start, test_start, end = (utc_ns(t) for t in (run.data.start, run.data.test_start, run.data.end))
     history, bars = _bars(run, catalog, start, test_start, end)
     predictors = {
-        strategy.label: _predictor(run, strategy, catalog, models_root, quiet)
+        predictor_key(strategy, name): _predictor(run, strategy, name, catalog, models_root, quiet)
         for strategy in run.strategies
-        if strategy.model is not None
+        for name in strategy.all_models
     }
-    probabilities = {
-        s.label: forecast_bars(predictors[s.label], history[s.instrument])[-len(bars[s.instrument]) :]
-        for s in run.strategies
-        if s.label in predictors
-    }
+    exogenous = _exogenous(run, predictors, catalog, start, end)
+    specs = _specs(run, predictors, {} if exogenous is None else exogenous.lookups())
+    readings = {name: precompute(spec, history[name]).last(len(bars[name])) for name, spec in specs.items()}
     funding, warnings = _funding(run, catalog, bars, (test_start, end))
+    warnings += _stale(exogenous, bars)
     return Inputs(
         run=run,
         catalog=catalog,
@@ -98,8 +116,10 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
         bars=bars,
         funding=funding,
         predictors=predictors,
-        probabilities=probabilities,
-        data_hash=_data_hash(run, catalog, history, funding),
+        specs=specs,
+        readings=readings,
+        exogenous=exogenous,
+        data_hash=_data_hash(run, catalog, history, funding, exogenous),
         warnings=tuple(warnings),
     )
 
@@ -107,17 +127,21 @@ def prepare(run: RunConfig, *, models_root: Path, quiet: bool = False) -> Inputs
 def execute(inputs: Inputs) -> Outcome:
     """Run the engine over the prepared bars. RunFailedError names the component whose handler raised."""
     run = inputs.run
-    feeds = {s.label: _feed(inputs, s) for s in run.strategies if s.label in inputs.predictors}
-    assembly = assemble(run, inputs.instruments, feeds)
+    feeds = {s.instrument: _feed(inputs, s) for s in run.strategies if s.instrument in inputs.specs}
+    assembly = assemble(run, inputs.instruments, feeds, exogenous=inputs.exogenous)
     simulation = build_engine(run, list(inputs.instruments.values()), inputs.funding)
     engine = simulation.engine
     for name in run.instruments:
         engine.add_data(
             inputs.catalog.engine_bars(name, run.data.bar, utc_ns(run.data.test_start), utc_ns(run.data.end))
         )
-    engine.add_actor(assembly.audit)
-    for forecaster in assembly.forecasters:
-        engine.add_actor(forecaster)
+    ticks = add_ticks(engine, run, inputs.catalog) if run.data.ticks else 0
+    assembly.guard.watch(engine.portfolio)
+    for name, bars in inputs.bars.items():
+        past = inputs.history[name].slice(0, len(inputs.history[name]) - len(bars))
+        assembly.guard.warm_up(name, past.ts_event, past.close)
+    for actor in assembly.actors:
+        engine.add_actor(actor)
     for strategy in assembly.strategies:
         engine.add_strategy(strategy)
     gc.collect()
@@ -129,7 +153,7 @@ def execute(inputs: Inputs) -> Outcome:
         raise RunFailedError(f"the engine failed: {error}") from error
     spent = process_time() - began
     raise_failures(assembly.components)
-    _check_complete(assembly, inputs, engine.iteration)
+    _check_complete(assembly, inputs, engine.iteration - ticks)
     roles = {order: role for strategy in assembly.strategies for order, role in strategy.roles.items()}
     return Outcome(simulation, assembly.audit.records, roles, spent)
 
@@ -142,18 +166,18 @@ def model_test(inputs: Inputs) -> pd.DataFrame:
     """
     parts = []
     for strategy in inputs.run.strategies:
-        probability = inputs.probabilities.get(strategy.label)
-        if probability is None:
-            continue
         bars = inputs.bars[strategy.instrument]
-        label = LabelConfig.model_validate(inputs.predictors[strategy.label].metadata["label"])
-        frame = bars.to_frame()[["ts_event"]].assign(
-            instrument=strategy.instrument,
-            model=strategy.model,
-            probability=probability,
-            outcome=outcomes(bars, label)[0],
-        )
-        parts.append(frame[~np.isnan(probability)])
+        for place, name in enumerate(strategy.all_models):
+            probability = inputs.readings[strategy.instrument].probabilities[:, place]
+            predictor = inputs.predictors[predictor_key(strategy, name)]
+            label = LabelConfig.model_validate(predictor.metadata["label"])
+            frame = bars.to_frame()[["ts_event"]].assign(
+                instrument=strategy.instrument,
+                model=name,
+                probability=probability,
+                outcome=outcomes(bars, label)[0],
+            )
+            parts.append(frame[~np.isnan(probability)])
     if not parts:
         columns = ["ts_event", "instrument", "model", "probability", "outcome"]
         return pd.DataFrame(columns=columns).astype({"ts_event": "datetime64[ns, UTC]"})
@@ -164,7 +188,7 @@ def _bars(
     run: RunConfig, catalog: Catalog, start: int, test_start: int, end: int
 ) -> tuple[dict[str, BarColumns], dict[str, BarColumns]]:
     """Each instrument's bars of the whole period, and of those the ones that are traded (never none)."""
-    interval, most = run.data.bar, max(run.data.max_gap_minutes, run.data.bar_minutes)
+    interval, most = run.data.bar, max(run.data.max_gap_minutes, run.data.bar_secs // 60)
     for name in run.instruments:
         for begin in (start, test_start):  # the traded period alone, too: it may lie within the longest hole
             catalog.require_bars(name, interval, begin, end, max_gap_minutes=most)
@@ -173,31 +197,73 @@ def _bars(
     return history, {name: _from(columns, first_close) for name, columns in history.items()}
 
 
+def predictor_key(strategy: StrategyConfig, model: str) -> str:
+    """The name of a strategy's predictor: its label, with the model's name for a further one."""
+    return strategy.label if model == strategy.model else f"{strategy.label}/{model}"
+
+
 def _predictor(
-    run: RunConfig, strategy: StrategyConfig, catalog: Catalog, models_root: Path, quiet: bool
+    run: RunConfig, strategy: StrategyConfig, name: str, catalog: Catalog, models_root: Path, quiet: bool
 ) -> Predictor:
-    model = _model(run, strategy)
+    model = _model(run, name)
     with status(f"model {model.name} for {strategy.instrument}: find or train", quiet=quiet):
         bundle = ensure_bundle(run, model, strategy.instrument, catalog, models_root)
     return Predictor.load(bundle, instrument=strategy.instrument)
 
 
-def _model(run: RunConfig, strategy: StrategyConfig) -> ModelConfig:
-    return next(m for m in run.models if m.name == strategy.model)
+def _model(run: RunConfig, name: str) -> ModelConfig:
+    return next(m for m in run.models if m.name == name)
+
+
+def _exogenous(
+    run: RunConfig, predictors: Mapping[str, Predictor], catalog: Catalog, start: int, end: int
+) -> ExogenousColumns | None:
+    """The series from outside the bars, when a model or a strategy wants any of them."""
+    wanted = {name for predictor in predictors.values() for name in predictor.exogenous}
+    wanted.update(name for strategy in run.strategies for name in observed_inputs(strategy).features)
+    if wanted.isdisjoint(exogenous_names(EXOGENOUS_COLUMNS)):
+        return None
+    return load_exogenous(run, catalog, start, end)
+
+
+def _stale(exogenous: ExogenousColumns | None, bars: Mapping[str, BarColumns]) -> list[str]:
+    """A warning for the bars on which a series from outside is missing: there is no forecast on them."""
+    if exogenous is None:
+        return []
+    missing = {name: int(np.isnan(exogenous.join(b.ts_event)).any(axis=1).sum()) for name, b in bars.items()}
+    return [
+        f"{name}: {', '.join(exogenous.names)} missing or too old on {count} of {len(bars[name])} bars"
+        for name, count in missing.items()
+        if count
+    ]
+
+
+def _specs(
+    run: RunConfig, predictors: Mapping[str, Predictor], lookups: Mapping[str, Callable[[int], float]]
+) -> dict[str, ForecastSpec]:
+    """What to compute of each instrument's bars; instruments with nothing are left out."""
+    specs = {}
+    for strategy in run.strategies:
+        models = [predictors[predictor_key(strategy, name)] for name in strategy.all_models]
+        spec = forecast_spec(run, strategy, models, lookups)
+        if spec is not None:
+            specs[strategy.instrument] = spec
+    return specs
 
 
 def _feed(inputs: Inputs, strategy: StrategyConfig) -> ModelFeed:
-    predictor = inputs.predictors[strategy.label]
+    spec, readings = inputs.specs[strategy.instrument], inputs.readings[strategy.instrument]
     bars, history = inputs.bars[strategy.instrument], inputs.history[strategy.instrument]
     source: ForecastSource
     if inputs.run.forecasts == "precomputed":
-        source = PrecomputedSource(bars.ts_event, inputs.probabilities[strategy.label])
+        source = PrecomputedSource(*readings)
     else:
         instrument = inputs.instruments[strategy.instrument]
-        streaming = StreamingSource(predictor, instrument.price_precision, instrument.size_precision)
+        streaming = StreamingSource(spec, instrument.price_precision, instrument.size_precision)
         streaming.warm_up(history.slice(0, len(history) - len(bars)))
         source = streaming
-    return ModelFeed(str(strategy.model), predictor.horizon_bars, source)
+    horizons = [predictor.horizon_bars for predictor in spec.predictors]
+    return ModelFeed(tuple(map(ModelStream, strategy.all_models, horizons)), source)
 
 
 def _funding(
@@ -226,9 +292,14 @@ def _data_hash(
     catalog: Catalog,
     history: Mapping[str, BarColumns],
     funding: Mapping[str, FundingSchedule],
+    exogenous: ExogenousColumns | None,
 ) -> str:
     digest = hashlib.sha256()
+    if exogenous is not None:
+        digest.update(f"exogenous:{exogenous.digest()}\n".encode())
+    ticks = check_ticks(run, catalog) if run.data.ticks else {}
     for name in run.instruments:
+        digest.update(f"{ticks[name]}\n".encode() if name in ticks else b"")
         digest.update(f"{name}:{catalog.bars_hash(name, run.data.bar, history[name])}\n".encode())
         digest.update(f"{json.dumps(filters(catalog.instrument(name)), sort_keys=True)}\n".encode())
         schedule = funding.get(name)

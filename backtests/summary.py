@@ -178,8 +178,9 @@ def _quality(positions: pd.DataFrame) -> dict[str, Any]:
 
 
 def _refusals(decisions: pd.DataFrame) -> dict[str, int]:
-    details = decisions.loc[decisions["kind"] == "refusal", "detail"]
-    counts = Counter(str(json.loads(detail)["check"]) for detail in details)
+    counts: Counter[str] = Counter()
+    for detail in map(json.loads, decisions.loc[decisions["kind"] == "refusal", "detail"]):
+        counts[str(detail["check"])] += detail.get("repeated", 1)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -236,16 +236,16 @@ def costs_by_role(fills: pd.DataFrame) -> pd.DataFrame:
 def decision_counts(decisions: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
     """Counts by stage and reason: `stage, reason, count` for Intent, Approval, Refusal, Exit and Failure.
 
-    Refusals are told apart by their check, failures by component, exits by the positions' exit reason. Stages
-    that never happened are there with a count of 0, failures excepted.
+    Refusals are told apart by their check, failures by component, exits by the positions' exit reason. A
+    record of repeated refusals counts as that many, and as that many intents. Stages that never happened are
+    there with a count of 0, failures excepted.
     """
-    rows: list[tuple[str, str, int]] = []
     kinds = decisions["kind"].astype(str)
-    for stage, kind in (("Intent", "intent"), ("Approval", "approval")):
-        rows.append((stage, "", int((kinds == kind).sum())))
-    checks = [
-        str(json.loads(text).get("check", "unnamed")) for text in decisions.loc[kinds == "refusal", "detail"]
-    ]
+    refused = [json.loads(text) for text in decisions.loc[kinds == "refusal", "detail"]]
+    again = sum(detail.get("repeated", 0) for detail in refused)
+    rows = [("Intent", "", int((kinds == "intent").sum()) + again)]
+    rows.append(("Approval", "", int((kinds == "approval").sum())))
+    checks = [str(d.get("check", "unnamed")) for d in refused for _ in range(d.get("repeated", 1))]
     rows += _counted("Refusal", pd.Series(checks, dtype="str"), keep_empty=True)
     rows += _counted("Exit", positions["exit_reason"].astype("str"), keep_empty=True)
     rows += _counted(

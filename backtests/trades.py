@@ -173,7 +173,7 @@ def _priced(legs: Legs, price: Floats, a: int, b: int, last_close: float) -> dic
 
 
 def _closing_reason(role: str) -> str:
-    return "reversal" if role == "entry" else role
+    return {"entry": "reversal", "anchor": "stop"}.get(role, role)
 
 
 def _first_level(

@@ -38,6 +38,7 @@ from nautilus_trader.model import (
     Venue,
 )
 
+from backtests.ticks import TICK_VENUE
 from catalog.columns import MINUTE_NS
 from catalog.store import BarColumns, FundingColumns
 from configs.errors import ConfigError, DataError, RunFailedError
@@ -280,6 +281,8 @@ def build_engine(
     options: dict[str, Any] = {} if not margin else {"leverages": _leverages(run.venue, instruments)}
     if run.venue.latency_ms:
         options["latency_model"] = StaticLatencyModel(base_latency_nanos=run.venue.latency_ms * 1_000_000)
+    if run.data.ticks:
+        options |= TICK_VENUE
     engine.add_venue(
         BINANCE,
         oms_type=OmsType.NETTING,

@@ -176,8 +176,8 @@ class EntryConfig(Group):
 
     `limit` and `post_only` rest `offset_bps` behind the decision's close. After `timeout_bars` the rest is
     cancelled, moved to the price of then (`reprice`, at most `max_reprices` times and `max_chase_bps` away
-    from the first price), or taken at the market. A post-only order that would take is refused by the venue
-    and counts as one that timed out.
+    from the first price), or taken at the market (no farther away than that either). A post-only order that
+    would take is refused by the venue and counts as one that timed out.
     """
 
     order: Literal["market", "limit", "post_only"] = "market"
@@ -231,7 +231,7 @@ class PortfolioLimits(Group):
 
     `drawdown_steps`: (drawdown from the peak in per cent, multiplier of sizes), growing; from
     `max_drawdown_pct` on no new entries. Correlation is Pearson's of hourly returns over `correlation_days`;
-    symbols at or above `cluster_correlation` form clusters, each with at most
+    symbols at or above `cluster_correlation` in size, or unknown yet, form clusters, each with at most
     `max_cluster_risk_pct` of equity at risk.
     """
 

@@ -1,32 +1,52 @@
 """The one place where a run file becomes components: backtest and live node both call it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
-from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
+from nautilus_trader.model import BarType, CryptoPerpetual
 
 from actors.audit import AuditActor
-from actors.forecaster import Forecaster, ForecastSource
+from actors.forecaster import Forecaster, ForecastSource, ForecastSpec, ModelStream
+from actors.guard import Guard
+from actors.sentiment import SentimentActor
+from actors.tape import Tape
 from catalog.store import bar_type
-from configs.schema import RunConfig, StrategyConfig
-from strategies.base import StrategySetup, TradingStrategy
+from configs.errors import ConfigError
+from configs.schema import BAR_MINUTES, RunConfig, StrategyConfig
+from models.exogenous import ExogenousColumns
+from models.predictor import Predictor
+from models.tape import TAPE_FEATURES
+from strategies.base import TradingStrategy
+from strategies.book import UnderWay
+from strategies.checks import risk_limits_from
 from strategies.discovery import strategy_and_params
+from strategies.risk import limits_from, sizing_inputs
+from strategies.setup import Instrument, StrategySetup
+from strategies.stops import stop_inputs
 from strategies.trade import PlanParams
-from strategies.values import InstrumentRules, Limits
+from strategies.values import Inputs, InstrumentRules
 
-__all__ = ["Assembly", "ModelFeed", "assemble", "check_strategies"]
+__all__ = [
+    "Assembly",
+    "ModelFeed",
+    "assemble",
+    "check_strategies",
+    "forecast_spec",
+    "observed_inputs",
+]
 
-Instrument = CryptoPerpetual | CurrencyPair
+
+Actor = AuditActor | Guard | SentimentActor | Forecaster | Tape
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFeed:
-    """A strategy's forecasts: the model's name, its horizon, and where the probabilities come from."""
+    """An instrument's forecasts: the models, in the order of the readings, and where readings come from."""
 
-    model: str
-    horizon_bars: int
+    models: tuple[ModelStream, ...]
     source: ForecastSource
 
 
@@ -35,74 +55,208 @@ class Assembly:
     """The components of one run, in the order the engine should get them."""
 
     audit: AuditActor
+    guard: Guard
+    sentiment: SentimentActor | None
     forecasters: tuple[Forecaster, ...]
+    tapes: tuple[Tape, ...]
     strategies: tuple[TradingStrategy, ...]
 
     @property
-    def components(self) -> tuple[AuditActor | Forecaster | TradingStrategy, ...]:
+    def actors(self) -> tuple[Actor, ...]:
+        """Everything but the strategies."""
+        sentiment = () if self.sentiment is None else (self.sentiment,)
+        return (self.audit, self.guard, *sentiment, *self.forecasters, *self.tapes)
+
+    @property
+    def components(self) -> tuple[Actor | TradingStrategy, ...]:
         """All of them: what to look through for failures."""
-        return (self.audit, *self.forecasters, *self.strategies)
+        return (*self.actors, *self.strategies)
 
 
 def check_strategies(run: RunConfig) -> None:
     """ConfigError when a strategy is unknown or its `signal` group does not fit; nothing is built."""
     for index, strategy in enumerate(run.strategies):
-        strategy_and_params(strategy.use, strategy.signal, f"strategies.{index}")
+        module, params = strategy_and_params(strategy.use, strategy.signal, f"strategies.{index}")
+        _check_models(getattr(module, "models_read", lambda _: ())(params), strategy, f"strategies.{index}")
+        if run.data.ticks:
+            _check_tape(_inputs(module, params, strategy), strategy, f"strategies.{index}")
+
+
+def _check_models(read: Iterable[str], strategy: StrategyConfig, where: str) -> None:
+    """A model that a strategy reads and nobody publishes would abstain for ever, without a word."""
+    for name in read:
+        if name not in strategy.all_models:
+            raise ConfigError(
+                f"{where}.signal: reads model '{name}', which is neither `model` nor in `extra_models`"
+            )
+
+
+def _check_tape(wanted: Inputs, strategy: StrategyConfig, where: str) -> None:
+    """Bars of a second come with the tape's features and nothing else."""
+    missing = [name for name in wanted.features if name not in TAPE_FEATURES]
+    if wanted.regime:
+        missing.append("the regime")
+    missing += [f"model '{name}'" for name in strategy.all_models]
+    if missing:
+        raise ConfigError(
+            f"{where}: on bars of a second there is no {missing[0]}, only the tape "
+            f"({', '.join(TAPE_FEATURES)}); use longer bars, or other inputs, stop or sizing"
+        )
 
 
 def assemble(
-    run: RunConfig, instruments: Mapping[str, Instrument], feeds: Mapping[str, ModelFeed]
+    run: RunConfig,
+    instruments: Mapping[str, Instrument],
+    feeds: Mapping[str, ModelFeed],
+    *,
+    exogenous: ExogenousColumns | None = None,
+    state_path: Path | None = None,
+    live: bool = False,
 ) -> Assembly:
-    """Build a run's components; `instruments` by id, `feeds` by strategy label (only those with a model)."""
+    """Build a run's components; `guard.watch` is the caller's, once there is a portfolio.
+
+    `instruments` and `feeds` are by instrument id (feeds only where there is a model or something to
+    observe), `exogenous` are the series from outside the bars when any is used. `state_path` is where the
+    guard keeps what must outlive a restart (None: a backtest, nothing does).
+    """
     forecasters = []
     traders = []
+    under_way = UnderWay()
     for index, config in enumerate(run.strategies):
         module, params = strategy_and_params(config.use, config.signal, f"strategies.{index}")
         instrument = instruments[config.instrument]
         kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
-        feed = feeds.get(config.label)
+        setup = _setup(run, index, module, params, instrument, kind, under_way, live=live)
+        feed = feeds.get(config.instrument)
         if feed is not None:
             forecasters.append(
                 Forecaster(
                     f"FORECASTER-{config.label}",
                     bar_type=kind,
-                    model=feed.model,
-                    horizon_bars=feed.horizon_bars,
+                    models=feed.models,
                     source=feed.source,
                     quiet_band=_quiet_band(module, params),
+                    observe=setup.observes,
                 )
             )
-        traders.append(TradingStrategy(_setup(run, config, module, params, instrument, kind)))
-    return Assembly(AuditActor(), tuple(forecasters), tuple(traders))
+        traders.append(TradingStrategy(setup))
+    return Assembly(
+        audit=AuditActor(),
+        guard=_guard(run, instruments, state_path),
+        sentiment=None if exogenous is None else SentimentActor(exogenous, poll=live and _polls(run)),
+        forecasters=tuple(forecasters),
+        tapes=_tapes(run, instruments),
+        strategies=tuple(traders),
+    )
+
+
+def _polls(run: RunConfig) -> bool:
+    return run.sentiment.url is not None
+
+
+def _guard(run: RunConfig, instruments: Mapping[str, Instrument], state_path: Path | None) -> Guard:
+    traded = [instruments[name] for name in run.instruments]
+    return Guard(
+        risk=run.risk,
+        bar_types=[BarType.from_str(bar_type(name, run.data.bar)) for name in run.instruments],
+        venue=traded[0].id.venue,
+        quote_currency=traded[0].quote_currency,
+        margined=isinstance(traded[0], CryptoPerpetual),
+        state_path=state_path,
+    )
+
+
+def _tapes(run: RunConfig, instruments: Mapping[str, Instrument]) -> tuple[Tape, ...]:
+    """On recorded ticks every instrument's tape, which says what forecasters say on longer bars."""
+    if not run.data.ticks:
+        return ()
+    return tuple(
+        Tape(
+            f"TAPE-{name.split('.')[0]}",
+            bar_type=BarType.from_str(bar_type(name, run.data.bar)),
+            price_precision=instruments[name].price_precision,
+            size_precision=instruments[name].size_precision,
+        )
+        for name in run.instruments
+    )
+
+
+def observed_inputs(config: StrategyConfig) -> Inputs:
+    """What a strategy, its stop and its sizing look at beside the bar and its models' forecasts."""
+    module, params = strategy_and_params(config.use, config.signal, config.label)
+    return _inputs(module, params, config)
+
+
+def forecast_spec(
+    run: RunConfig,
+    config: StrategyConfig,
+    predictors: Sequence[Predictor],
+    exogenous: Mapping[str, Callable[[int], float]],
+) -> ForecastSpec | None:
+    """What to compute of the instrument's bars; `predictors` are those of `config.all_models`, in order.
+
+    None when there is nothing, and for bars shorter than a minute, which have no features. ModelError for an
+    input that nobody provides.
+    """
+    wanted = observed_inputs(config)
+    if run.data.bar not in BAR_MINUTES or not (predictors or wanted != Inputs()):
+        return None
+    regime = run.regime if wanted.regime else None
+    return ForecastSpec(run.data.bar_minutes, tuple(predictors), wanted.features, regime, exogenous)
 
 
 def _setup(
     run: RunConfig,
-    config: StrategyConfig,
+    index: int,
     module: ModuleType,
     params: object,
     instrument: Instrument,
     kind: BarType,
+    under_way: UnderWay,
+    *,
+    live: bool,
 ) -> StrategySetup:
+    config = run.strategies[index]
     margined = isinstance(instrument, CryptoPerpetual)
+    ladder = config.targets.ladder
+    if len(ladder) > 1 and not margined and run.venue.latency_ms and not live:
+        raise ConfigError(
+            f"strategies.{index}.targets: with venue.latency_ms a target on spot may sell what an exit has "
+            "just sold, and the simulated account cannot owe coins; use one target, or no latency"
+        )
     return StrategySetup(
         label=config.label,
+        order_tag=f"{index:02d}",
         instrument=instrument,
         bar_type=kind,
         decide=module.decide,
         params=params,
         model=config.model,
+        models=config.all_models,
+        inputs=_inputs(module, params, config),
         allow_short=config.allow_short and margined,
         margined=margined,
         leverage=run.venue.leverage if margined else 1.0,
         exit_on_opposite=config.exit_on_opposite,
         cool_off_bars=config.time.cool_off_bars,
-        stop_distance=config.stop.pct / 100.0,
-        target_distance=None if config.targets.pct is None else config.targets.pct / 100.0,
-        plan=_plan(config),
-        limits=_limits(run, config),
+        entry=config.entry,
+        stop=config.stop,
+        ladder=ladder,
+        # a single target for everything is right as the simulated venue resizes it
+        reduce_only_targets=live or len(ladder) == 0 or (len(ladder) == 1 and ladder[0][1] >= 1.0),
+        add_share=0.0 if config.scale_in is None else config.scale_in.add_pct / 100.0,
+        plan=_plan(config, run.data.bar_secs),
+        limits=limits_from(run, config),
+        risk=risk_limits_from(run),
         rules=_rules(instrument),
+        under_way=under_way,
     )
+
+
+def _inputs(module: ModuleType, params: object, config: StrategyConfig) -> Inputs:
+    """What a strategy looks at: its own wishes, and what its stop and its sizing need."""
+    wished: Inputs = module.inputs(params) if hasattr(module, "inputs") else Inputs()
+    return wished | stop_inputs(config.stop, config.trailing) | sizing_inputs(config.sizing)
 
 
 def _quiet_band(module: ModuleType, params: object) -> float:
@@ -110,30 +264,30 @@ def _quiet_band(module: ModuleType, params: object) -> float:
     return float(module.quiet_band(params)) if hasattr(module, "quiet_band") else 0.0
 
 
-def _plan(config: StrategyConfig) -> PlanParams:
-    trailing = config.trailing
+def _whole_bars(minutes: int, bar_secs: int) -> int:
+    """Minutes up to whole bars: a window shorter than a bar would be over before its first close."""
+    bar_minutes = max(1, bar_secs // 60)
+    return -(-minutes // bar_minutes) * bar_minutes
+
+
+def _plan(config: StrategyConfig, bar_secs: int) -> PlanParams:
+    trailing, time, scale_in = config.trailing, config.time, config.scale_in
     break_even = config.stop.break_even_after_pct
+    longest = [] if time.max_bars is None else [time.max_bars]
+    if time.max_hours is not None:
+        longest.append(max(1, math.ceil(time.max_hours * 3600.0 / bar_secs)))
+    gains = () if scale_in is None else tuple(gain / 100.0 for gain in scale_in.at_pct)
+    first, second = (*gains, math.inf, math.inf)[:2]
     return PlanParams(
         break_even_after=math.inf if break_even is None else break_even / 100.0,
         trail_activation=math.inf if trailing is None else trailing.activation_pct / 100.0,
         trail_distance=0.0 if trailing is None else (trailing.distance_pct or 0.0) / 100.0,
-        max_bars=config.time.max_bars or 0,
-    )
-
-
-def _limits(run: RunConfig, config: StrategyConfig) -> Limits:
-    cost = float(run.venue.taker_cost)
-    return Limits(
-        method=config.sizing.method,
-        risk_per_trade=config.sizing.risk_per_trade_pct / 100.0,
-        fraction=config.sizing.fraction_pct / 100.0,
-        confidence_weighted=config.sizing.confidence_weighted,
-        max_position=config.sizing.max_position_pct / 100.0,
-        max_leverage=run.risk.max_leverage,
-        max_notional=run.risk.max_notional,
-        liquidation_buffer=run.risk.liquidation_buffer_pct / 100.0,
-        entry_cost=cost,
-        exit_cost=cost,
+        trail_atr=0.0 if trailing is None else trailing.distance_atr or 0.0,
+        max_bars=min(longest, default=0),
+        flat_before_midnight_minutes=_whole_bars(time.flat_before_midnight_minutes or 0, bar_secs),
+        flat_weekend=int(time.flat_weekend),
+        add_1=first,
+        add_2=second,
     )
 
 

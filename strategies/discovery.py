@@ -39,9 +39,11 @@ def strategy_and_params(use: str, signal: Mapping[str, Any], where: str) -> tupl
     try:
         params: Group = module.Params(**signal)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key also makes the right one look missing: name the cause
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in ("signal", *first["loc"]))
-        raise ConfigError(f"{where}.{key}: {first['msg']} (got {first['input']!r})") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}.{key}: {message} (got {first['input']!r})") from error
     return module, params
 
 

@@ -1,18 +1,17 @@
-"""Makes the orders at the venue match the position: a stop always, a target when the plan has one.
+"""Makes the orders at the venue match the position: a stop always, targets where the plan has them.
 
 Pure: the position and the working orders in, the steps to take out. It is idempotent, so it may be asked at
 any time (on start, on every order event, on a timer): when everything matches, it answers with nothing.
-Stop and target are two unlinked reduce-only orders; the venue's own contingencies leave positions naked in
-corner cases, this does not.
+Stop and targets are unlinked orders; the venue's own contingencies leave positions naked in corner cases,
+this does not. Quantities are in lots, prices in ticks, both whole numbers.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from strategies.trade import PlanState
+from strategies.trade import Rung, fit_ladder
 
 __all__ = ["Cancel", "Modify", "Place", "WorkingOrder", "match_protection"]
-
-QUANTITY_TOLERANCE = 1e-12
 
 
 class WorkingOrder(NamedTuple):
@@ -20,25 +19,26 @@ class WorkingOrder(NamedTuple):
 
     order_id: str
     ticks: int
-    open_quantity: float
+    open_lots: int
     settled: bool
 
 
 class Place(NamedTuple):
-    """Send a new protective order. `role` is "stop" or "target"."""
+    """Send a new protective order. `role` is "stop" or "target", `rung` the target's place in the ladder."""
 
     role: str
     side: int
-    quantity: float
+    lots: int
     ticks: int
+    rung: int = 0
 
 
 class Modify(NamedTuple):
-    """Move or resize a working protective order; `quantity` is what shall remain open."""
+    """Move or resize a working protective order; `lots` is what shall remain open."""
 
     role: str
     order_id: str
-    quantity: float
+    lots: int
     ticks: int
 
 
@@ -52,32 +52,45 @@ Step = Place | Modify | Cancel
 
 
 def match_protection(
-    quantity: float, plan: PlanState | None, stop: WorkingOrder | None, target: WorkingOrder | None
+    quantity_lots: int,
+    stop_ticks: int,
+    rungs: tuple[Rung, ...],
+    stop: WorkingOrder | None,
+    targets: Mapping[int, WorkingOrder],
+    min_lots: int = 1,
 ) -> tuple[Step, ...]:
-    """The steps that make the working stop and target match a signed position `quantity` (base units).
+    """The steps that make the working stop and targets match a signed position of `quantity_lots`.
 
-    Flat (or no plan): every leftover is cancelled. An order the venue has not answered yet is left alone; the
-    next event asks again. The stop comes first: a position without a target is a nuisance, without a stop a
-    danger.
+    `stop_ticks` 0 says that there is no plan. Flat or without a plan every leftover is cancelled. An order
+    that the venue has not answered yet is left alone; the next event asks again. The stop comes first: a
+    position without a target is a nuisance, without a stop a danger. `targets` are by rung; a rung of fewer
+    than `min_lots` is not sent anew, the venue would refuse it.
     """
-    if quantity == 0.0 or plan is None:
-        return tuple(
-            Cancel(order.order_id) for order in (stop, target) if order is not None and order.settled
+    working = [order for order in (stop, *targets.values()) if order is not None]
+    if quantity_lots == 0 or stop_ticks == 0:
+        return tuple(Cancel(order.order_id) for order in working if order.settled)
+    size, exit_side = abs(quantity_lots), -1 if quantity_lots > 0 else 1
+    steps = _match(stop, Place("stop", exit_side, size, stop_ticks))
+    for index, rung in enumerate(fit_ladder(rungs, size, min_lots)):
+        steps += _match_target(
+            targets.get(index), Place("target", exit_side, rung.lots, rung.ticks, index), min_lots
         )
-    size = abs(quantity)
-    exit_side = -1 if quantity > 0 else 1
-    steps = _match("stop", stop, size, plan.stop_ticks, exit_side)
-    if plan.target_ticks:
-        steps += _match("target", target, size, plan.target_ticks, exit_side)
-    elif target is not None and target.settled:
-        steps += (Cancel(target.order_id),)
-    return steps
+    gone = [order for index, order in targets.items() if index >= len(rungs) and order.settled]
+    return steps + tuple(Cancel(order.order_id) for order in gone)
 
 
-def _match(role: str, order: WorkingOrder | None, size: float, ticks: int, side: int) -> tuple[Step, ...]:
+def _match_target(order: WorkingOrder | None, wanted: Place, min_lots: int) -> tuple[Step, ...]:
+    if wanted.lots == 0:
+        return (Cancel(order.order_id),) if order is not None and order.settled else ()
+    if order is None and wanted.lots < min_lots:
+        return ()
+    return _match(order, wanted)
+
+
+def _match(order: WorkingOrder | None, wanted: Place) -> tuple[Step, ...]:
     if order is None:
-        return (Place(role, side, size, ticks),)
-    same = order.ticks == ticks and abs(order.open_quantity - size) <= QUANTITY_TOLERANCE * size
+        return (wanted,)
+    same = order.ticks == wanted.ticks and order.open_lots == wanted.lots
     if same or not order.settled:
         return ()
-    return (Modify(role, order.order_id, size, ticks),)
+    return (Modify(wanted.role, order.order_id, wanted.lots, wanted.ticks),)

@@ -8,7 +8,8 @@ import numpy as np
 from nautilus_trader.common import DataActor, DataActorConfig
 from nautilus_trader.model import ActorId, Bar, BarType, CryptoPerpetual, CurrencyPair
 
-from actors.forecaster import PrecomputedSource
+from actors.forecaster import ModelStream, PrecomputedSource
+from actors.guard import Guard
 from actors.messages import AuditRecord
 from backtests.venue import Simulation, build_engine
 from catalog.store import BarColumns, bar_type
@@ -42,6 +43,28 @@ Instrument = CryptoPerpetual | CurrencyPair
 Row = tuple[float, ...]
 # 10 % of 100,000 at a price of 100 is exactly 100 coins
 SIZING = {"method": "fraction", "fraction_pct": 10, "max_position_pct": 50, "confidence_weighted": False}
+# limits so wide that only what a test asks for binds
+WIDE = {
+    "max_leverage": 125,
+    "liquidation_buffer_pct": 0,
+    "position": {"max_risk_per_trade_pct": 100, "price_sanity_pct": 100},
+    "day": {"max_loss_pct": None, "loss_streak": None},
+    "portfolio": {
+        "max_gross_pct": 100_000,
+        "max_net_pct": 100_000,
+        "max_side_pct": 100_000,
+        "max_cluster_risk_pct": 100,
+        "drawdown_steps": (),
+        "max_drawdown_pct": 100,
+    },
+    "performance": None,
+    "kill_switch": {
+        "max_drawdown_pct": None,
+        "max_daily_loss_pct": None,
+        "stale_data_pause_secs": None,
+        "max_rejections": None,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +156,10 @@ class Desk:
         return self.assembly.strategies[0]
 
     @property
+    def guard(self) -> Guard:
+        return self.assembly.guard
+
+    @property
     def records(self) -> list[AuditRecord]:
         return self.assembly.audit.records
 
@@ -164,7 +191,7 @@ class Desk:
 
 
 class Speaker(DataActor):
-    """Says `script[k]` on a topic at the close of bar k."""
+    """Says `script[k]` at the close of bar k: messages on `topic`, or pairs of a topic and a message."""
 
     def __new__(cls, *_: Any) -> "Speaker":
         return super().__new__(cls, DataActorConfig(actor_id=ActorId("SPEAKER-001")))
@@ -177,8 +204,9 @@ class Speaker(DataActor):
         self.subscribe_bars(self.kind)
 
     def on_bar(self, bar: Bar) -> None:
-        for message in self.script.get(_bar(bar.ts_event), ()):
-            self.publish_message(self.topic, message)
+        for said in self.script.get(_bar(bar.ts_event), ()):
+            topic, message = said if isinstance(said, tuple) else (self.topic, said)
+            self.publish_message(topic, message)
 
 
 def _bar(ts: int) -> int:
@@ -226,6 +254,7 @@ def run_config(
     instruments: Sequence[Instrument],
     venue: Mapping[str, Any],
     names: Mapping[str, str] | None = None,
+    risk: Mapping[str, Any] | None = None,
     **strategy: Any,
 ) -> RunConfig:
     settings = {"sizing": SIZING, "stop": {"pct": 2}, "targets": {"pct": 4}, **strategy}
@@ -249,7 +278,17 @@ def run_config(
             for name in map(str, (i.id for i in instruments))
         ],
         venue=dict(venue),
+        risk=_widened(risk or {}),
     )
+
+
+def _widened(risk: Mapping[str, Any]) -> dict[str, Any]:
+    """Wide limits but for what is given, group by group; a group given as None is switched off."""
+    merged: dict[str, Any] = dict(WIDE)
+    for name, value in risk.items():
+        wide = merged.get(name)
+        merged[name] = wide | value if isinstance(wide, dict) and isinstance(value, Mapping) else value
+    return merged
 
 
 def bars_of(traded: Instrument, market: BarColumns) -> list[Bar]:
@@ -282,6 +321,9 @@ def desk(
     script: Mapping[int, float] | Mapping[str, Mapping[int, float]],
     *instruments: Instrument,
     venue: Mapping[str, Any] | None = None,
+    risk: Mapping[str, Any] | None = None,
+    features: Mapping[str, Sequence[float]] | None = None,
+    guarded: bool = True,
     forecasters_last: bool = False,
     prepare: Callable[[Assembly], None] | None = None,
     actors: Sequence[DataActor] = (),
@@ -290,18 +332,23 @@ def desk(
     """Trade `rows` on forecasts scripted per bar (0.5 elsewhere; NaN: none).
 
     Several instruments take both as dicts by instrument id.
-    `prepare` may change the assembled components before they run; `actors` join them, started first.
+    The account's limits are wide but for those in `risk`; `features` are what an observation shows, a value
+    a bar. `guarded` False leaves the guard out: the test says its words. `prepare` may change the assembled
+    components before they run; `actors` join them, started first.
     """
     instruments = instruments or (instrument(),)
     by_id = {str(i.id): i for i in instruments}
     markets = rows if isinstance(rows, Mapping) else dict.fromkeys(by_id, rows)
     scripts: Any = script if isinstance(rows, Mapping) else dict.fromkeys(by_id, script)
-    run = run_config(instruments, venue or {}, **strategy)
+    run = run_config(instruments, venue or {}, risk=risk, **strategy)
     feeds = {}
     for config in run.strategies:
         market = columns(markets[config.instrument])
         values = probabilities(len(market), scripts.get(config.instrument, {}))
-        feeds[config.label] = ModelFeed(MODEL, 120, PrecomputedSource(market.ts_event, values))
+        names = tuple(features or ())
+        shown = np.array([(features or {})[name] for name in names], dtype=np.float64).T
+        source = PrecomputedSource(market.ts_event, values, names, shown if names else None)
+        feeds[config.instrument] = ModelFeed((ModelStream(MODEL, 120),), source)
     assembly = assemble(run, by_id, feeds)
     if prepare is not None:
         prepare(assembly)
@@ -309,7 +356,10 @@ def desk(
     for name, traded in by_id.items():
         simulation.engine.add_data(bars_of(traded, columns(markets[name])))
     watch = Watch(assembly.strategies)
+    assembly.guard.watch(simulation.engine.portfolio)
     simulation.engine.add_actor(assembly.audit)
+    if guarded:
+        simulation.engine.add_actor(assembly.guard)
     for actor in actors:
         simulation.engine.add_actor(actor)
     forecasters = [lambda f=f: simulation.engine.add_actor(f) for f in assembly.forecasters]

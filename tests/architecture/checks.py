@@ -13,8 +13,11 @@ RANK = {
 RANK["live"] = RANK["backtests"]  # equals: they share nothing but what lies below them
 
 CATALOG_READERS = {"models/train.py"}
-PURE_STRATEGY_FILES = {"strategies/risk.py", "strategies/trade.py"}
-ORDER_FILES = {"strategies/base.py", "strategies/protect.py"}
+PURE_STRATEGY_FILES = {
+    f"strategies/{name}.py"
+    for name in ("checks", "entries", "open_trade", "protect", "risk", "stops", "trade")
+}
+ORDER_FILES = {"strategies/orders.py"}
 ORDER_CALLS = {
     "submit_order",
     "submit_order_list",
@@ -124,7 +127,7 @@ def _decides(source: Source) -> bool:
 
 def sole_submitter(sources: list[Source]) -> list[str]:
     return [
-        f"{source.path}:{node.lineno} calls {node.func.attr}; only strategies/base.py and protect.py order"
+        f"{source.path}:{node.lineno} calls {node.func.attr}; only strategies/orders.py orders"
         for source in sources
         if source.path not in ORDER_FILES
         for node in ast.walk(source.tree)

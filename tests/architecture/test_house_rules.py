@@ -83,7 +83,7 @@ def test_a_decision_that_reaches_the_engine_through_another_file_is_found(tmp_pa
     ("path", "text"),
     [
         ("models/train.py", "from catalog.store import Catalog\nfrom configs import schema"),
-        ("strategies/base.py", "import nautilus_trader\ndef f(s, o):\n    s.submit_order(o)"),
+        ("strategies/orders.py", "import nautilus_trader\ndef f(s, o):\n    s.submit_order(o)"),
         ("configs/load.py", "import os\nfrom pydantic_settings import BaseSettings\nx = os.environ"),
         ("live/x.py", "from . import node\nfrom strategies import base\nimport os\nx = os.getpid()"),
         ("models/x.py", "def decide(): ...\ndef g(model, x):\n    return model.eval(x)"),

@@ -7,9 +7,11 @@ quarter of a bar's volume at its price and the rest one tick (0.1) worse.
 from collections import defaultdict
 
 import pytest
+from nautilus_trader.model import OrderSide
 
 from actors.audit import decisions_frame
 from strategies import ml_basic
+from strategies.orders import Slot
 from strategies.values import Intent
 from tests.hand_market import MINUTE, T0
 from tests.markets import DOWN, UP, Desk, Fill, State, deciding, desk, flat_rows, random_rows, random_script
@@ -161,32 +163,33 @@ def test_a_target_filled_in_part_shrinks_with_what_an_exit_takes():
 
 
 def test_an_entry_without_a_market_is_rejected_and_the_strategy_lives_on():
-    # nothing has traded yet on the first bar: the engine has no price to fill at
-    result = desk(flat_rows(5, b0=(100, 100, 100, 100, 0)), {0: UP, 2: UP})
-    assert events(result, "entry") == [(0, "OrderRejected"), (2, "OrderFilled")]
+    # nothing has traded yet: the engine has no price to fill at
+    empty = (100, 100, 100, 100, 0)
+    result = desk(flat_rows(5, b0=empty, b1=empty), {1: UP, 2: UP})
+    assert events(result, "entry") == [(1, "OrderRejected"), (2, "OrderFilled")]
     assert result.fills() == [Fill(2, "entry", "BUY", 100.0, 100.0)]
     assert levels(result, 2) == {"stop": (100.0, 98.0), "target": (100.0, 104.0)}
     assert [s.position for s in result.states()[:2]] == [0, 0]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "event"), [({"side": 1}, "OrderRejected"), ({"quantity": 100_000.0}, "OrderDenied")]
+    ("wrong", "event"), [({"side": 1}, "OrderRejected"), ({"lots": 100_000_000}, "OrderDenied")]
 )
 def test_a_refused_exit_keeps_the_stop_and_is_tried_again_on_the_next_bar(wrong, event):
     """A reduce-only buy is refused by the venue while long, more than the largest order by the engine."""
 
     def spoil_first_exit(assembly):
         strategy = assembly.strategies[0]
-        submit, exits = strategy._submit_market, []
+        market, exits = strategy._orders.market, []
 
-        def submit_market(role, side, quantity, *, reduce_only):
-            order = {"side": side, "quantity": quantity}
+        def spoiled(role, side, lots, **more):
+            order = {"side": side, "lots": lots}
             if role == "exit":
                 exits.append(order)
                 order = order | wrong if len(exits) == 1 else order
-            submit(role, order["side"], order["quantity"], reduce_only=reduce_only)
+            market(role, order["side"], order["lots"], **more)
 
-        strategy._submit_market = submit_market
+        strategy._orders.market = spoiled
 
     result = desk(flat_rows(8), {1: UP, 3: DOWN}, prepare=spoil_first_exit)
     assert events(result, "exit") == [(3, event), (4, "OrderFilled")]
@@ -209,16 +212,16 @@ def test_a_stop_the_market_has_already_passed_is_refused_and_the_position_closed
 
 def test_a_refused_target_is_placed_again_on_the_next_bar():
     def spoil_first_target(assembly):
-        strategy = assembly.strategies[0]
-        place, targets = strategy._place, []
+        orders = assembly.strategies[0]._orders
+        place, targets = orders.place, []
 
-        def place_wrongly(action):
+        def place_wrongly(action, **more):
             if action.role == "target":
                 targets.append(action)
                 action = action._replace(side=action.side * (1 if len(targets) > 1 else -1))
-            place(action)
+            return place(action, **more)
 
-        strategy._place = place_wrongly
+        orders.place = place_wrongly
 
     result = desk(flat_rows(5), {1: UP}, prepare=spoil_first_target)
     assert events(result, "target") == [(1, "OrderRejected"), (2, "OrderAccepted")]
@@ -232,7 +235,7 @@ def test_an_order_cancelled_from_outside_is_placed_again_at_once(role):
 
     def cancelling(view, params):
         if view.ts_event == T0 + 4 * MINUTE:  # the close of bar 3
-            holder[0].cancel_order(holder[0]._orders[role])
+            holder[0].cancel_order(holder[0]._orders._by_slot[Slot(role)])
         return ml_basic.decide(view, params)
 
     def prepare(assembly):
@@ -273,6 +276,78 @@ def test_a_confidence_that_is_no_number_is_refused_and_written_down():
     assert [(bar, detail["check"]) for bar, detail in result.audit("refusal")] == [(1, "confidence")]
     last = decisions_frame(result.records)["detail"].iloc[-1]
     assert last == '{"check":"confidence","limit":1.0,"value":"nan"}'
+
+
+# -- failures and surprises ---------------------------------------------------------------------------------
+
+
+def breaking(method: str):
+    def prepare(assembly):
+        def failing(*_):
+            raise ZeroDivisionError("broken on purpose")
+
+        setattr(assembly.strategies[0]._keeper, method, failing)
+
+    return prepare
+
+
+def test_when_the_trade_cannot_be_opened_the_position_is_stopped_and_closed():
+    result = desk(flat_rows(6), {1: UP}, prepare=breaking("_open"))
+    assert isinstance(result.strategy.failure, ZeroDivisionError)
+    assert events(result, "stop")[0] == (1, "OrderAccepted")
+    assert result.fills() == [ENTRY, Fill(1, "exit", "SELL", 100.0, 100.0)]
+    assert result.end() == (0, 0)
+
+
+def test_when_protecting_fails_a_stop_stands_nevertheless():
+    result = desk(flat_rows(6), {1: UP}, prepare=breaking("protect"))
+    assert isinstance(result.strategy.failure, ZeroDivisionError)
+    (stop,) = result.simulation.engine.cache.orders_open()
+    assert (str(stop.side), float(str(stop.quantity)), float(str(stop.trigger_price))) == (
+        "SELL",
+        100.0,
+        98.0,
+    )
+    assert stop.is_reduce_only
+
+
+def test_a_position_that_nobody_planned_is_closed_at_once_and_written_down():
+    holder = []
+
+    def meddling(view, params):
+        if view.ts_event == T0 + 4 * MINUTE:  # the close of bar 3
+            strategy, traded = holder[0], holder[0]._setup.instrument
+            order = strategy.order_factory.market(traded.id, OrderSide.SELL, traded.make_qty(7))
+            strategy.submit_order(order)
+
+    def prepare(assembly):
+        holder.append(assembly.strategies[0])
+        deciding(meddling)(assembly)
+
+    result = desk(flat_rows(6), {3: UP}, prepare=prepare)
+    assert [state.position for state in result.states()] == [0] * 6
+    assert (3, {"action": "unexpected_position", "quantity": -7.0}) in result.audit("action")
+    assert [(f.role, f.side, f.quantity) for f in result.fills()] == [("exit", "BUY", 7.0)]
+    assert result.end() == (0, 0)
+
+
+def test_a_stop_that_could_not_follow_in_time_ends_the_trade():
+    """A second of delay: moved to 101.0 at bar 4, but bar 5 is below that when the venue hears of it."""
+    rows = flat_rows(10, b3=(100, 101, 100, 101), b4=(101, 102, 101, 102), b5=(102, 102, 100.5, 100.5))
+    rows[6:] = [(100.5, 100.6, 100.4, 100.5)] * 4
+    result = desk(rows, {1: UP}, venue=LATENCY, trailing={"activation_pct": 2, "distance_pct": 1}, **PLAIN)
+    assert (5, "OrderModifyRejected") in events(result, "stop")
+    assert (6, {"action": "exit", "reason": "stop_passed", "price": 100.5}) in result.audit("action")
+    assert result.fills()[1:] == [Fill(7, "exit", "SELL", 100.0, 100.5)]
+
+
+def test_client_order_ids_fit_the_venue_and_are_all_different():
+    rows, script = random_rows(4, 600), random_script(4, 600)
+    names = {"BTCUSDT-PERP.BINANCE": "a-strategy-with-a-really-long-name"}
+    result = desk(rows, script, names=names)
+    ids = [str(order.client_order_id) for order in result.simulation.engine.cache.orders()]
+    assert len(ids) == len(set(ids)) > 100
+    assert max(map(len, ids)) <= 36
 
 
 # -- orders under way ---------------------------------------------------------------------------------------

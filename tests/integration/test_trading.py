@@ -170,8 +170,21 @@ def test_cool_off_counts_whole_bars_after_a_stop():
     assert bars_of_fills(result, "entry") == [1, 5]  # bar 3 has not passed, bars 4 and 5 have
     assert result.audit("refusal") == [
         (3, {"check": "cool_off_bars", "limit": 2.0, "value": 0.0}),
-        (4, {"check": "cool_off_bars", "limit": 2.0, "value": 1.0}),
+        (5, {"check": "cool_off_bars", "side": 1, "repeated": 1}),  # that of bar 4, before what came next
     ]
+
+
+def test_a_refusal_that_repeats_is_written_once_and_counted():
+    signals = {1: UP, 3: DOWN, 4: UP, 5: UP, 6: DOWN, 7: DOWN, 8: DOWN}
+    result = desk(flat_rows(12), signals, time={"cool_off_bars": 9})
+    assert [(bar, d.get("repeated")) for bar, d in result.audit("refusal")] == [
+        (4, None),
+        (6, 1),  # the one of bar 5, before the other side's
+        (6, None),
+        (11, 2),  # those of bars 7 and 8, at the end
+    ]
+    # the opposite signal of bar 3 that ends the trade is an intent, too
+    assert [bar for bar, _ in result.audit("intent")] == [1, 3, 4, 6]
 
 
 def test_cool_off_counts_whole_bars_after_a_market_exit():
@@ -186,7 +199,7 @@ def test_one_bar_of_cool_off_skips_the_close_of_the_bar_that_stopped_out():
 
 
 def test_the_first_entry_needs_no_cool_off():
-    assert desk(flat_rows(4), {0: UP}, time={"cool_off_bars": 3}).fills()[0].bar == 0
+    assert desk(flat_rows(4), {1: UP}, time={"cool_off_bars": 3}).fills()[0].bar == 1
 
 
 def test_without_shorting_a_low_probability_enters_nothing():
@@ -303,6 +316,7 @@ def test_the_leverage_limit_counts_the_positions_of_every_instrument():
         instrument("BTCUSDT"),
         instrument("ETHUSDT"),
         venue={"leverage": 20, "taker_fee_bps": 0, "slippage_bps": 0},
+        risk={"max_leverage": 3},
         sizing=wild,
     )
     # BTC: its largest order, 1000 x 50 = 50,000. ETH: at most 2 x 100,000; 3 x 100,000 less BTC's is 250,000
@@ -315,6 +329,7 @@ def test_the_leverage_limit_counts_the_positions_of_every_instrument():
         instrument("BTCUSDT"),
         instrument("ETHUSDT"),
         venue={"leverage": 20, "taker_fee_bps": 0, "slippage_bps": 0},
+        risk={"max_leverage": 3},
         sizing=wild,
     )
     approvals = [(detail["quantity"], detail["bound_by"]) for _, detail in result.audit("approval")]

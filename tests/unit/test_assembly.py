@@ -5,7 +5,8 @@ import math
 import pytest
 
 from actors.audit import AuditActor
-from actors.forecaster import Forecaster, PrecomputedSource
+from actors.forecaster import Forecaster, ModelStream, PrecomputedSource
+from actors.guard import Guard
 from configs.errors import ConfigError
 from configs.schema import RunConfig
 from strategies import ml_basic
@@ -123,7 +124,7 @@ def test_percentages_and_basis_points_become_fractions():
         venue={"taker_fee_bps": 5, "slippage_bps": 1},
     )
     made = setup(config)
-    assert (made.stop_distance, made.target_distance) == (0.02, 0.04)
+    assert (made.stop.pct, made.ladder) == (2.0, ((0.04, 1.0),))
     assert made.plan == PlanParams(
         break_even_after=0.01, trail_activation=0.03, trail_distance=0.015, max_bars=60
     )
@@ -138,6 +139,8 @@ def test_percentages_and_basis_points_become_fractions():
         liquidation_buffer=0.25,
         entry_cost=0.0006,
         exit_cost=0.0006,
+        max_risk_per_trade=0.02,
+        bars_per_year=365 * 1440.0,
     )
     assert made.params == ml_basic.Params(threshold=0.6)
     assert (made.exit_on_opposite, made.cool_off_bars, made.model) == (False, 5, None)
@@ -145,11 +148,33 @@ def test_percentages_and_basis_points_become_fractions():
 
 def test_absent_groups_mean_absent_rules():
     made = setup(run(strategy(targets={"pct": None})))
-    assert made.target_distance is None
+    assert made.ladder == ()
     assert made.plan == PlanParams(
         break_even_after=math.inf, trail_activation=math.inf, trail_distance=0.0, max_bars=0
     )
     assert made.limits.max_notional is None
+
+
+def test_hours_become_bars_and_the_earlier_limit_counts():
+    hours = {"time": {"max_hours": 2.5, "max_bars": 200}, "scale_in": {"at_pct": [2, 5]}}
+    made = setup(run(strategy(**hours)))
+    assert (made.plan.max_bars, made.plan.add_1, made.plan.add_2, made.add_share) == (150, 0.02, 0.05, 0.25)
+    assert setup(run(strategy(time={"max_hours": 10, "max_bars": 200}))).plan.max_bars == 200
+
+
+def test_a_window_before_midnight_is_whole_bars():
+    """Five minutes before midnight no bar of fifteen closes: the window is widened to the last one."""
+    late = strategy(time={"flat_before_midnight_minutes": 5})
+    assert setup(run(late)).plan.flat_before_midnight_minutes == 5
+    config = run(late)
+    quarter = config.model_copy(update={"data": config.data.model_copy(update={"bar": "15m"})})
+    assert setup(quarter).plan.flat_before_midnight_minutes == 15
+
+
+def test_a_model_that_a_strategy_reads_but_the_run_does_not_give_it_is_named():
+    wrong = strategy(use="ensemble_weighted", signal={"models": {"nxt": 1.0}})
+    with pytest.raises(ConfigError, match=r"strategies\.0\.signal: reads model 'nxt'"):
+        check_strategies(run(wrong))
 
 
 def test_the_rules_are_the_venues_filters():
@@ -165,16 +190,24 @@ def test_spot_never_shorts_whatever_the_run_file_says():
 
 def test_each_strategy_with_a_feed_gets_its_forecaster_and_all_are_components():
     market = columns(flat_rows(3))
-    feed = ModelFeed("direction", 120, PrecomputedSource(market.ts_event, market.close * 0))
+    source = PrecomputedSource(market.ts_event, market.close * 0)
+    feed = ModelFeed((ModelStream("direction", 120),), source)
     config = run(strategy(model="direction", name="first"), strategy(ETH, name="second"))
-    assembly = built(config, feeds={"first": feed})
+    assembly = built(config, feeds={BTC: feed})
     assert [type(c) for c in assembly.components] == [
         AuditActor,
+        Guard,
         Forecaster,
         TradingStrategy,
         TradingStrategy,
     ]
-    assert [c.component_name for c in assembly.components] == ["audit", "FORECASTER-first", "first", "second"]
+    assert [c.component_name for c in assembly.components] == [
+        "audit",
+        "guard",
+        "FORECASTER-first",
+        "first",
+        "second",
+    ]
     assert [s._setup.model for s in assembly.strategies] == ["direction", None]
     assert all(c.failure is None for c in assembly.components)
 

@@ -26,6 +26,7 @@ def test_a_trade_leaves_its_whole_story_in_order():
         for r in result.records
     ]
     assert story == [
+        ("risk", None, None),
         ("forecast", None, None),
         ("intent", None, None),
         ("approval", None, None),
@@ -36,7 +37,7 @@ def test_a_trade_leaves_its_whole_story_in_order():
         ("order", "OrderFilled", "target"),
         ("order", "OrderCanceled", "stop"),
     ]
-    details = [r.detail for r in result.records]
+    details = [r.detail for r in result.records[1:]]  # after the guard's first word
     assert details[0] == {"model": "direction", "probability": 0.7}
     assert details[1] == {"side": 1, "confidence": 1.0, "reasons": ["probability_high"]}
     # lost at the stop: 2 a coin, and 6 bps of 100 at either end: 100 x 2.12
@@ -45,12 +46,13 @@ def test_a_trade_leaves_its_whole_story_in_order():
         "quantity": 100.0,
         "bound_by": "fraction",
         "risk_amount": pytest.approx(212),
+        "factors": {"confidence": 1.0, "mode": 1.0, "regime": 1.0, "correlation": 1.0},
     }
     assert details[4] == {
         "action": "open_plan",
         "entry": 100.0,
         "stop": 98.0,
-        "target": 104.0,
+        "targets": [104.0],
         "confidence": 1.0,
     }
     assert details[7]["quantity"] == "100.000"
@@ -58,7 +60,8 @@ def test_a_trade_leaves_its_whole_story_in_order():
 
 
 def test_forecasts_that_nobody_acts_on_are_not_recorded():
-    assert desk(flat_rows(6), {1: 0.54, 3: 0.46}).records == []
+    records = desk(flat_rows(6), {1: 0.54, 3: 0.46}).records
+    assert [(r.component, r.kind) for r in records] == [("guard", "risk")]
 
 
 def test_records_stand_in_engine_time():
@@ -92,7 +95,7 @@ def test_records_hold_no_random_ids():
     text = "\n".join(decisions_frame(result.records)["detail"])
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", text)
     ids = {r.detail["client_order_id"] for r in result.records if r.kind == "order"}
-    assert all(re.fullmatch(r"O-20240101-\d{6}-001-BTCUSDTPERP-\d+", order_id) for order_id in ids)
+    assert all(re.fullmatch(r"O-20240101-\d{6}-001-00-\d+", order_id) for order_id in ids)
 
 
 def test_the_hash_is_over_order_content_and_nothing_else():

@@ -141,14 +141,16 @@ def test_an_audit_that_cannot_record_stops_the_run_and_is_named():
 
 def test_a_fill_handler_that_raises_stops_the_run_and_nothing_enters_after():
     def spoil(assembly):
-        def entered(_event):
+        def opened(*_):
             raise RuntimeError("lost")
 
-        assembly.strategies[0]._entered = entered
+        assembly.strategies[0]._keeper._open = opened
 
     result = desk(flat_rows(9), {1: UP, 2: UP}, prepare=spoil)
     assert result.simulation.engine.iteration == 2
-    assert result.fills() == [ENTRY]
+    # a position that nothing is known about gets a stop at once and is closed with it
+    assert result.fills() == [ENTRY, Fill(1, "exit", "SELL", 100.0, 100.0)]
+    assert ("stop", "OrderAccepted") in [(d.get("role"), d.get("event")) for _, d in result.audit("order")]
     with pytest.raises(RunFailedError, match="ml_basic-BTCUSDT-PERP failed: RuntimeError: lost"):
         raise_failures(result.assembly.components)
 

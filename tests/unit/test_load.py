@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from configs.errors import ConfigError
 from configs.load import PROJECT_ROOT, config_hash, dump_config, load_run
 from configs.schema import RunConfig
+from strategies.assembly import check_strategies
+from strategies.discovery import known_strategies
 
 RUN_FILES = sorted((PROJECT_ROOT / "configs" / "runs").glob("*.yaml"))
 MINIMAL = """\
@@ -52,16 +54,41 @@ def _error(path: Path | None, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda p: p.stem)
-def test_a_shipped_run_file_loads_is_named_like_its_file_and_uses_the_designed_protection(path: Path) -> None:
+def test_a_shipped_run_file_loads_is_named_like_its_file_and_its_strategies_know_their_signals(
+    path: Path,
+) -> None:
     run = load_run(path)
     assert run.name == path.stem
-    strategy = run.strategies[0]
-    assert (strategy.stop.pct, strategy.targets.pct, strategy.sizing.max_position_pct) == (2.0, 4.0, 10.0)
-    assert strategy.sizing.confidence_weighted
-    assert strategy.allow_short == strategy.instrument.endswith("-PERP.BINANCE")
+    check_strategies(run)
+    for strategy in run.strategies:
+        assert strategy.allow_short == strategy.instrument.endswith("-PERP.BINANCE")
 
 
-def test_there_are_run_files_for_the_demo_two_perpetuals_on_two_intervals_and_spot() -> None:
+# stop, target(s) and largest position in per cent, as designed
+DESIGNED = {
+    "ml_basic": (2.0, [4.0], 10.0),
+    "ml_adaptive": (2.0, [3.0, 6.0, 10.0], 20.0),
+    "ml_sentiment": (2.0, [4.0], 10.0),
+    "momentum_leverage": (10.0, [35.0], 50.0),
+    "ensemble_weighted": (6.0, [20.0], 50.0),
+}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in RUN_FILES if not p.stem.startswith("portfolio")], ids=lambda p: p.stem
+)
+def test_a_shipped_run_file_uses_the_designed_protection(path: Path) -> None:
+    for strategy in load_run(path).strategies:
+        targets = [round(100 * distance, 9) for distance, _ in strategy.targets.ladder]
+        found = (strategy.stop.pct, targets, strategy.sizing.max_position_pct)
+        assert found == DESIGNED.get(strategy.use, found)
+
+
+def test_every_strategy_has_a_run_file() -> None:
+    assert {s.use for p in RUN_FILES for s in load_run(p).strategies} == set(known_strategies())
+
+
+def test_these_are_the_run_files_that_ship() -> None:
     runs = {path.stem: load_run(path) for path in RUN_FILES}
     assert {name: (r.instruments[0], r.data.bar) for name, r in runs.items()} == {
         "demo": ("BTCUSDT-PERP.BINANCE", "1m"),
@@ -70,6 +97,13 @@ def test_there_are_run_files_for_the_demo_two_perpetuals_on_two_intervals_and_sp
         "btc_5m_ml_basic": ("BTCUSDT-PERP.BINANCE", "5m"),
         "eth_5m_ml_basic": ("ETHUSDT-PERP.BINANCE", "5m"),
         "btc_spot_15m_ml_basic": ("BTCUSDT.BINANCE", "15m"),
+        "eth_5m_ml_adaptive": ("ETHUSDT-PERP.BINANCE", "5m"),
+        "eth_15m_momentum_leverage": ("ETHUSDT-PERP.BINANCE", "15m"),
+        "btc_5m_ensemble_weighted": ("BTCUSDT-PERP.BINANCE", "5m"),
+        "btc_meta_label": ("BTCUSDT-PERP.BINANCE", "1m"),
+        "btc_15m_ml_sentiment": ("BTCUSDT.BINANCE", "15m"),
+        "btc_ticks_scalper": ("BTCUSDT-PERP.BINANCE", "1s"),
+        "portfolio_1m": ("BTCUSDT-PERP.BINANCE", "1m"),
     }
 
 
@@ -216,7 +250,7 @@ def test_a_folder_or_an_impossible_name_is_refused(tmp_path: Path) -> None:
         ("end: 2025-01-03", "end: 2025-02-30", "data.end: write a UTC date or time such as"),
         ("end: 2025-01-03", "end: 20250103", "data.end: write a UTC date or time such as"),
         ("end: 2025-01-03", "end: 0001-01-01T00:00+05:00", "data.end: the year must lie between 1970 and"),
-        ("end: 2025-01-03", "end: 2025-01-03, bar: 2m", "data.bar: input should be '1m', '3m', '5m'"),
+        ("end: 2025-01-03", "end: 2025-01-03, bar: 2m", "data.bar: input should be '1s', '1m', '3m', '5m'"),
         ("data/x", "''", "data.catalog: name a folder"),
         ("model: direction", "model: other", "asks for model 'other'; known: direction"),
         ("BTCUSDT-PERP.BINANCE", "BTCUSDT", "strategies.0.instrument: write BTCUSDT-PERP.BINANCE for"),

@@ -2,80 +2,123 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.protect import Cancel, Modify, Place, WorkingOrder, match_protection
-from strategies.trade import open_plan
+from strategies.trade import Rung
 
-PLAN = open_plan(1, 1000.0, 0.02, 0.04, 10)
-
-
-def order(ticks, quantity, *, settled=True, order_id="x"):
-    return WorkingOrder(order_id, ticks, quantity, settled)
+ONE = (Rung(10_400, 20),)
+THREE = (Rung(10_300, 5), Rung(10_600, 5), Rung(11_000, 10))
 
 
-def test_an_unprotected_long_gets_a_stop_first_and_then_its_target():
-    assert match_protection(2.0, PLAN, None, None) == (
-        Place("stop", -1, 2.0, 9800),
-        Place("target", -1, 2.0, 10_400),
+def order(ticks, lots, *, settled=True, order_id="x"):
+    return WorkingOrder(order_id, ticks, lots, settled)
+
+
+def test_an_unprotected_long_gets_a_stop_first_and_then_its_targets():
+    assert match_protection(20, 9800, THREE, None, {}) == (
+        Place("stop", -1, 20, 9800),
+        Place("target", -1, 5, 10_300, 0),
+        Place("target", -1, 5, 10_600, 1),
+        Place("target", -1, 10, 11_000, 2),
     )
 
 
 def test_a_short_is_protected_by_buys():
-    plan = open_plan(-1, 1000.0, 0.02, None, 10)
-    assert match_protection(-2.0, plan, None, None) == (Place("stop", 1, 2.0, 10_200),)
+    assert match_protection(-20, 10_200, (), None, {}) == (Place("stop", 1, 20, 10_200),)
 
 
 def test_matching_orders_are_left_alone():
-    assert match_protection(2.0, PLAN, order(9800, 2.0), order(10_400, 2.0)) == ()
+    assert match_protection(20, 9800, ONE, order(9800, 20), {0: order(10_400, 20)}) == ()
 
 
 def test_a_grown_position_resizes_both():
-    assert match_protection(3.0, PLAN, order(9800, 2.0, order_id="s"), order(10_400, 2.0, order_id="t")) == (
-        Modify("stop", "s", 3.0, 9800),
-        Modify("target", "t", 3.0, 10_400),
+    grown = (Rung(10_400, 30),)
+    working = order(9800, 20, order_id="s"), {0: order(10_400, 20, order_id="t")}
+    assert match_protection(30, 9800, grown, *working) == (
+        Modify("stop", "s", 30, 9800),
+        Modify("target", "t", 30, 10_400),
     )
 
 
 def test_a_moved_stop_is_modified():
-    assert match_protection(2.0, PLAN._replace(stop_ticks=10_000), order(9800, 2.0), order(10_400, 2.0)) == (
-        Modify("stop", "x", 2.0, 10_000),
+    assert match_protection(20, 10_000, ONE, order(9800, 20), {0: order(10_400, 20)}) == (
+        Modify("stop", "x", 20, 10_000),
     )
 
 
 def test_leftovers_are_cancelled_when_flat():
-    assert match_protection(0.0, PLAN, order(9800, 2.0, order_id="s"), order(1, 1.0, order_id="t")) == (
-        Cancel("s"),
-        Cancel("t"),
-    )
+    working = order(9800, 2, order_id="s"), {0: order(1, 1, order_id="t"), 2: order(1, 1, order_id="u")}
+    assert match_protection(0, 9800, THREE, *working) == (Cancel("s"), Cancel("t"), Cancel("u"))
+
+
+def test_without_a_plan_everything_is_a_leftover():
+    assert match_protection(20, 0, (), order(9800, 20, order_id="s"), {}) == (Cancel("s"),)
 
 
 def test_an_unanswered_order_is_not_touched_again():
-    waiting = order(9800, 1.0, settled=False)
-    assert match_protection(2.0, PLAN, waiting, order(10_400, 2.0)) == ()
-    assert match_protection(0.0, PLAN, waiting, None) == ()
+    waiting = order(9800, 10, settled=False)
+    assert match_protection(20, 9800, ONE, waiting, {0: order(10_400, 20)}) == ()
+    assert match_protection(20, 9800, ONE, order(9800, 20), {0: order(1, 1, settled=False)}) == ()
+    assert match_protection(0, 9800, ONE, waiting, {0: waiting}) == ()
 
 
 def test_a_target_the_plan_does_not_want_is_withdrawn():
-    plan = PLAN._replace(target_ticks=0)
-    assert match_protection(2.0, plan, order(9800, 2.0), order(10_400, 2.0, order_id="t")) == (Cancel("t"),)
+    stop = order(9800, 20)
+    assert match_protection(20, 9800, (), stop, {0: order(1, 1, order_id="t")}) == (Cancel("t"),)
+    empty = (Rung(10_400, 0),)
+    assert match_protection(20, 9800, empty, stop, {0: order(10_400, 1, order_id="t")}) == (Cancel("t"),)
+
+
+def test_targets_never_close_more_than_is_held():
+    # 12 held: the farthest gives way, 5 + 5 + 2
+    steps = match_protection(12, 9800, THREE, order(9800, 12), {})
+    assert [step.lots for step in steps] == [5, 5, 2]
+
+
+def test_a_target_too_small_for_the_venue_is_not_sent_but_a_working_one_may_shrink_to_it():
+    rungs = (Rung(10_300, 2), Rung(10_600, 18))
+    stop = order(9800, 20)
+    assert match_protection(20, 9800, rungs, stop, {}, 3) == (Place("target", -1, 18, 10_600, 1),)
+    working = {0: order(10_300, 5, order_id="t"), 1: order(10_600, 18)}
+    assert match_protection(20, 9800, rungs, stop, working, 3) == (Modify("target", "t", 2, 10_300),)
 
 
 orders = st.none() | st.builds(
     WorkingOrder,
     order_id=st.just("x"),
     ticks=st.integers(9000, 11_000),
-    open_quantity=st.floats(0.001, 10),
+    open_lots=st.integers(1, 50),
     settled=st.just(True),
 )
+ladders = st.lists(st.builds(Rung, st.integers(9000, 11_000), st.integers(0, 20)), max_size=5).map(tuple)
 
 
-@given(quantity=st.floats(-10, 10), stop=orders, target=orders)
-def test_carrying_out_the_steps_leaves_nothing_to_do(quantity, stop, target):
-    working = {"stop": stop, "target": target}
-    for action in match_protection(quantity, PLAN, stop, target):
-        if isinstance(action, Cancel):
-            working = dict.fromkeys(working)
+@given(
+    quantity=st.integers(-40, 40),
+    rungs=ladders,
+    stop=orders,
+    targets=st.dictionaries(st.integers(0, 5), orders.filter(lambda o: o is not None), max_size=5),
+    fewest=st.integers(1, 4),
+)
+def test_carrying_out_the_steps_leaves_nothing_to_do(quantity, rungs, stop, targets, fewest):
+    keyed = {rung: found._replace(order_id=f"t{rung}") for rung, found in targets.items()}
+    working = {"s": None if stop is None else stop._replace(order_id="s")}
+    working |= {found.order_id: found for found in keyed.values()}
+
+    def of_rungs():
+        return {int(name[1:]): o for name, o in working.items() if name != "s" and o is not None}
+
+    for step in match_protection(quantity, 9500, rungs, working["s"], of_rungs(), fewest):
+        if isinstance(step, Cancel):
+            working[step.order_id] = None
+        elif isinstance(step, Modify):
+            working[step.order_id] = WorkingOrder(step.order_id, step.ticks, step.lots, True)
         else:
-            order_id = action.order_id if isinstance(action, Modify) else action.role
-            working[action.role] = WorkingOrder(order_id, action.ticks, action.quantity, True)
-    assert match_protection(quantity, PLAN, working["stop"], working["target"]) == ()
-    if quantity != 0.0:
-        assert working["stop"].open_quantity == abs(quantity)
+            name = "s" if step.role == "stop" else f"t{step.rung}"
+            working[name] = WorkingOrder(name, step.ticks, step.lots, True)
+    assert match_protection(quantity, 9500, rungs, working["s"], of_rungs(), fewest) == ()
+    left = of_rungs()
+    if quantity == 0:
+        assert working["s"] is None
+        assert left == {}
+    else:
+        assert (working["s"].ticks, working["s"].open_lots) == (9500, abs(quantity))
+        assert sum(found.open_lots for found in left.values()) <= abs(quantity)

@@ -1,0 +1,277 @@
+"""One strategy's orders: the only place that sends, moves and cancels, and the index of those still working.
+
+An order's slot says what it is for: its role (entry, add, stop, target, exit, anchor) and, of targets, the
+rung. Orders themselves are read from the engine's cache, never kept here a second time.
+
+Anchors: when one reduce-only order fills, the simulated venue resizes every other one to the whole remaining
+position, up as well as down, so several targets cannot be reduce-only there. Plain targets alone would open a
+reverse position when the stop fills first inside a bar: cancels reach the venue when the bar is over. So each
+batch of plain targets brings an anchor, a reduce-only stop at the stop's level that names them as OCO. When
+the position closes, by whatever order, the venue itself cancels what is reduce-only, and with the anchor, at
+that very instant, its targets. The anchor is never moved or resized, a resize would be handed on to them. It
+is refused when one of its targets filled on arrival; `anchor` then sends another for those that are left.
+A target that the price has reached already would fill on arrival, when what it is for may be gone: that one
+is sent reduce-only after all, it does not stay long enough to be resized, and a working one is not touched.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from nautilus_trader.core import UUID4
+from nautilus_trader.model import (
+    ClientOrderId,
+    ContingencyType,
+    OrderSide,
+    OrderStatus,
+    Price,
+    Quantity,
+    StopMarketOrder,
+    TimeInForce,
+    TriggerType,
+)
+from nautilus_trader.trading import Strategy
+
+from strategies.protect import Modify, Place, Step, WorkingOrder
+from strategies.setup import StrategySetup
+from strategies.trade import to_ticks
+
+__all__ = ["ADD", "ANCHOR", "ENTRY", "EXIT", "STOP", "TARGET", "OrderDesk", "Slot"]
+
+ENTRY, ADD, STOP, TARGET, EXIT, ANCHOR = "entry", "add", "stop", "target", "exit", "anchor"
+_OPENING = (ENTRY, ADD)
+_SETTLED = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED, OrderStatus.TRIGGERED)
+
+
+class Slot(NamedTuple):
+    """What an order is for; `number` is a target's rung or an anchor's count."""
+
+    role: str
+    number: int = 0
+
+
+class OrderDesk:
+    """Sends one strategy's orders and knows which are not closed. `roles` keeps all there ever were."""
+
+    def __init__(self, strategy: Strategy, setup: StrategySetup) -> None:
+        self.roles: dict[str, str] = {}
+        self._strategy = strategy
+        self._setup = setup
+        self._instrument = setup.instrument
+        self._id = setup.instrument.id
+        self._digits = setup.instrument.price_precision
+        self._size_digits = setup.instrument.size_precision
+        self._step_size = setup.rules.step_size
+        self._units = 10.0**setup.instrument.price_precision
+        self._ticks_per_unit = setup.ticks_per_unit
+        self._by_slot: dict[Slot, ClientOrderId] = {}
+        self._slots: dict[ClientOrderId, Slot] = {}
+        self._anchors = 0
+
+    # -- what works ----------------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: even a cancelled order could still act on the next position."""
+        return not self._by_slot
+
+    def slot(self, order_id: ClientOrderId) -> Slot:
+        """What a working order, or one that an event is just about, is for."""
+        return self._slots.get(order_id, Slot(self.roles.get(str(order_id), "")))
+
+    def is_working(self, role: str) -> bool:
+        """Whether an order of this role is not closed."""
+        return any(slot.role == role for slot in self._by_slot)
+
+    def stop(self) -> WorkingOrder | None:
+        """The stop."""
+        return self._working(Slot(STOP))
+
+    def targets(self) -> dict[int, WorkingOrder]:
+        """The targets by rung."""
+        found = {slot.number: self._working(slot) for slot in self._by_slot if slot.role == TARGET}
+        return {rung: order for rung, order in found.items() if order is not None}
+
+    def open_lots(self, role: str) -> int:
+        """What is still open of a role's only order, 0 without one."""
+        order = self._working(Slot(role))
+        return 0 if order is None else order.open_lots
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the venue has answered everything that was sent."""
+        orders: list[Any] = [self._strategy.cache.order(order_id) for order_id in self._by_slot.values()]
+        return all(order is not None and order.status in _SETTLED for order in orders)
+
+    def release(self, order_id: ClientOrderId) -> Slot:
+        """Take note of an event: an order that is closed is forgotten. Returns what the order is for."""
+        slot = self.slot(order_id)
+        order: Any = self._strategy.cache.order(order_id)
+        if order is None or order.is_closed:
+            self._slots.pop(order_id, None)
+            self._setup.under_way.discard(order_id)
+            if self._by_slot.get(slot) == order_id:
+                del self._by_slot[slot]
+        return slot
+
+    def _working(self, slot: Slot) -> WorkingOrder | None:
+        order_id = self._by_slot.get(slot)
+        order: Any = None if order_id is None else self._strategy.cache.order(order_id)
+        if order is None or order.is_closed:
+            return None
+        level = order.trigger_price if slot.role == STOP else getattr(order, "price", None)
+        return WorkingOrder(
+            order_id=str(order_id),
+            ticks=0 if level is None else to_ticks(level.as_double(), self._ticks_per_unit),
+            open_lots=self.lots(order.leaves_qty),
+            settled=order.status in _SETTLED,
+        )
+
+    # -- entries and exits ---------------------------------------------------------------------------------
+
+    def market(
+        self, role: str, side: int, lots: int, *, price: float = 0.0, risk_per_unit: float = 0.0
+    ) -> None:
+        """An order at the market; an exit is reduce-only, the others open or add at about `price`."""
+        order = self._strategy.order_factory.market(
+            self._id, _side(side), self.quantity(lots), reduce_only=role == EXIT
+        )
+        self._send(order, Slot(role), price, risk_per_unit)
+
+    def limit_entry(self, side: int, lots: int, ticks: int, *, post_only: bool, risk_per_unit: float) -> None:
+        """An entry that rests at `ticks`."""
+        order = self._strategy.order_factory.limit(
+            self._id, _side(side), self.quantity(lots), self._level(ticks), post_only=post_only
+        )
+        self._send(order, Slot(ENTRY), self.price(ticks), risk_per_unit)
+
+    def move_entry(self, ticks: int) -> None:
+        """Move what is left of a resting entry, if the venue has taken it up."""
+        order = self._working(Slot(ENTRY))
+        if order is not None and order.settled and order.ticks != ticks:
+            self._strategy.modify_order(ClientOrderId(order.order_id), price=self._level(ticks))
+
+    def cancel(self, role: str) -> None:
+        """Cancel what works of a role; what the venue has not answered yet is left to the next event."""
+        for slot, order_id in tuple(self._by_slot.items()):
+            order: Any = self._strategy.cache.order(order_id)
+            if slot.role == role and order is not None and order.status in _SETTLED:
+                self._strategy.cancel_order(order_id)
+
+    # -- protection ----------------------------------------------------------------------------------------
+
+    def carry_out(self, steps: Sequence[Step], close: float) -> None:
+        """Send protective steps; `close` is the last price seen."""
+        for step in steps:
+            if isinstance(step, Place):
+                self.place(step, is_reached=self._reaches(close, step.side, step.ticks))
+            elif isinstance(step, Modify):
+                self._modify(step, close)
+            else:
+                self._strategy.cancel_order(ClientOrderId(step.order_id))
+
+    def _reaches(self, close: float, exit_side: int, ticks: int) -> bool:
+        return exit_side * (close * self._ticks_per_unit - ticks) <= 0.0
+
+    def place(self, step: Place, *, is_reached: bool = False) -> None:
+        """Send a new protective order; `is_reached`: the market is at or beyond its level."""
+        factory, side, quantity = self._strategy.order_factory, _side(step.side), self.quantity(step.lots)
+        level = self._level(step.ticks)
+        if step.role == STOP:
+            order = factory.stop_market(
+                self._id, side, quantity, level, trigger_type=TriggerType.LAST_PRICE, reduce_only=True
+            )
+        else:
+            order = factory.limit(
+                self._id, side, quantity, level, reduce_only=self._setup.reduce_only_targets or is_reached
+            )
+        self._send(order, Slot(step.role, step.rung))
+
+    def _modify(self, step: Modify, close: float) -> None:
+        order_id = ClientOrderId(step.order_id)
+        order: Any = self._strategy.cache.order(order_id)
+        plain = step.role == TARGET and not order.is_reduce_only
+        if plain and self._reaches(close, 1 if order.is_buy else -1, step.ticks):
+            return
+        filled = self.lots(order.filled_qty)
+        quantity, level = self.quantity(step.lots + filled), self._level(step.ticks)
+        if step.role == STOP:
+            self._strategy.modify_order(order_id, quantity=quantity, trigger_price=level)
+        else:
+            self._strategy.modify_order(order_id, quantity=quantity, price=level)
+
+    def anchor(self, stop_ticks: int) -> None:
+        """Send an anchor for the plain targets that have none."""
+        if self._setup.reduce_only_targets:
+            return
+        strategy, working = self._strategy, self._targets_and_anchors()
+        named = {target for order in working[ANCHOR] for target in order.linked_order_ids}
+        free = [o for o in working[TARGET] if not (o.is_reduce_only or o.client_order_id in named)]
+        if not free:
+            return
+        self._anchors += 1
+        order = StopMarketOrder(
+            strategy.order_factory.trader_id,
+            strategy.strategy_id,
+            self._id,
+            strategy.order_factory.generate_client_order_id(),
+            free[0].side,
+            self.quantity(sum(self.lots(order.leaves_qty) for order in free)),
+            self._level(stop_ticks),
+            TriggerType.LAST_PRICE,
+            TimeInForce.GTC,
+            True,  # reduce-only
+            False,
+            UUID4(),
+            strategy.clock.timestamp_ns(),
+            contingency_type=ContingencyType.OCO,
+            linked_order_ids=[order.client_order_id for order in free],
+        )
+        self._send(order, Slot(ANCHOR, self._anchors))
+
+    def _targets_and_anchors(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {TARGET: [], ANCHOR: []}
+        for slot, order_id in self._by_slot.items():
+            order: Any = self._strategy.cache.order(order_id) if slot.role in found else None
+            if order is not None and not order.is_closed:
+                found[slot.role].append(order)
+        return found
+
+    def _send(self, order: Any, slot: Slot, price: float = 0.0, risk_per_unit: float = 0.0) -> None:
+        # known before it is sent: its events may arrive inside the call
+        order_id: ClientOrderId = order.client_order_id
+        self._by_slot[slot] = order_id
+        self._slots[order_id] = slot
+        self.roles[str(order_id)] = slot.role
+        if slot.role in _OPENING:
+            self._setup.under_way.add(order_id, price, risk_per_unit)
+        self._strategy.submit_order(order)
+
+    # -- units ---------------------------------------------------------------------------------------------
+
+    def lots(self, quantity: Any) -> int:
+        """A quantity in whole lots, free of binary dust."""
+        return round(float(quantity) / self._step_size)
+
+    def size(self, lots: int) -> float:
+        """Lots in base units."""
+        return round(lots * self._step_size, self._size_digits)
+
+    def quantity(self, lots: int) -> Quantity:
+        """Lots as the engine's quantity."""
+        made: Quantity = self._instrument.make_qty(self.size(lots))
+        return made
+
+    def price(self, ticks: int) -> float:
+        """A level as a price, rounded as the instrument's prices are."""
+        return self.rounded(ticks * self._setup.rules.tick_size)
+
+    def rounded(self, price: float) -> float:
+        """A price as the instrument's prices are: the engine's floats are an ulp off for a quarter of all."""
+        return round(price * self._units) / self._units
+
+    def _level(self, ticks: int) -> Price:
+        return Price(self.price(ticks), self._digits)
+
+
+def _side(side: int) -> OrderSide:
+    return OrderSide.BUY if side > 0 else OrderSide.SELL

@@ -1,0 +1,74 @@
+"""What one strategy instance is made of, resolved from the run file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
+
+from configs.trading import EntryConfig, StopConfig
+from strategies.book import UnderWay
+from strategies.open_trade import Ladder
+from strategies.trade import PlanParams
+from strategies.values import Inputs, InstrumentRules, Intent, Limits, RiskLimits, View
+
+__all__ = ["Instrument", "StrategySetup"]
+
+Instrument = CryptoPerpetual | CurrencyPair
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StrategySetup:
+    """Everything one strategy instance needs.
+
+    `model` is the model behind `View.probability`, `models` all that it hears, `inputs` what it looks at
+    beside them (its own wishes, those of the stop and of the sizing together). `ladder` holds (distance,
+    share) of the targets as fractions. `add_share` is what a scale-in adds, as a share of the first quantity.
+    `leverage` is the venue's (1 on spot), `margined` whether positions are held on margin. `order_tag` makes
+    its client order ids its own: two characters or so, a venue takes 36 in all. `under_way` is the account's,
+    one object for all of its strategies.
+
+    `reduce_only_targets`: False where the venue resizes the other reduce-only orders when one of several
+    targets fills, as the simulated one does (see `strategies.orders`).
+    """
+
+    label: str
+    order_tag: str
+    instrument: Instrument
+    bar_type: BarType
+    decide: Callable[[View, Any], Intent | None]
+    params: Any
+    model: str | None
+    models: tuple[str, ...]
+    inputs: Inputs
+    allow_short: bool
+    margined: bool
+    leverage: float
+    exit_on_opposite: bool
+    cool_off_bars: int
+    entry: EntryConfig
+    stop: StopConfig
+    ladder: Ladder
+    reduce_only_targets: bool
+    add_share: float
+    plan: PlanParams
+    limits: Limits
+    risk: RiskLimits
+    rules: InstrumentRules
+    under_way: UnderWay
+
+    @property
+    def priority(self) -> int:
+        """Its place among the account's strategies wherever they hear the same word (0 to 255)."""
+        return 255 - int(self.order_tag) % 256
+
+    @property
+    def observes(self) -> bool:
+        """Whether it waits for an `Observation` at each bar: it looks at more than one model's forecast."""
+        return bool(self.inputs.features) or self.inputs.regime or len(self.models) > 1
+
+    @property
+    def ticks_per_unit(self) -> float:
+        """Price ticks in one unit of the quote currency."""
+        tick = self.rules.tick_size
+        return float(round(1.0 / tick)) if tick < 1.0 else 1.0 / tick
