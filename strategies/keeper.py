@@ -200,9 +200,10 @@ class TradeKeeper:
 
     def _has_passed_stop(self, opened: OpenTrade) -> bool:
         """Whether the market is through the plan's stop while the venue still has an older one."""
+        if opened.side * (self._close * self._ticks_per_unit - opened.plan.stop_ticks) > 0.0:
+            return False
         stop = self._orders.stop()
-        beyond = opened.side * (self._close * self._ticks_per_unit - opened.plan.stop_ticks) <= 0.0
-        return beyond and stop is not None and stop.settled
+        return stop is not None and stop.settled
 
     def _add(self, opened: OpenTrade) -> None:
         """Ask for a scale-in: a share of what the entry filled, at the market."""
