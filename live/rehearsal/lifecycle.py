@@ -1,8 +1,8 @@
 """An order's states: every change is recorded and told in one place, with what follows from it.
 
 What follows: a conditional order finishes with the order it set off; reduce-only orders shrink to the
-position and expire without one; a closePosition order expires with its position, or when neither position
-nor open order is left on its symbol.
+position and expire without one; a closePosition order with GTE_GTC expires with its position, or when neither
+position nor open order is left on its symbol, one without outlives it: an orphan.
 """
 
 from dataclasses import replace

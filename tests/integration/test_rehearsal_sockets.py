@@ -202,6 +202,7 @@ def test_a_listen_key_lives_an_hour_from_its_last_renewal(
     stamp = {"timestamp": now_ms() + clock.skew_ms}
     assert rest.ask("PUT", f"{API}listenKey", **stamp)["listenKey"] == key
     with socket(thread, f"/ws/{key}") as user:
+        until(lambda: bool(thread.server.hub.sockets))  # the handshake ends a little before
         clock.skew_ms = 120 * 60_000
         (message,) = heard(user)
         assert (message["e"], message["listenKey"]) == ("listenKeyExpired", key)
