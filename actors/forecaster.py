@@ -19,6 +19,7 @@ from nautilus_trader.common import DataActor, DataActorConfig
 from nautilus_trader.model import ActorId, Bar, BarType
 from numpy.typing import NDArray
 
+from actors.bar_time import closed_at, length_ns
 from actors.faults import fail_loud
 from actors.messages import Forecast, Observation, forecast_topic, observation_topic
 from catalog.columns import BarColumns
@@ -377,6 +378,7 @@ class Forecaster(DataActor):
         self.component_name = name
         self.failure: BaseException | None = None
         self._bar_type = bar_type
+        self._bar_ns = length_ns(bar_type)
         self._instrument = str(bar_type.instrument_id)
         self._topic = forecast_topic(self._instrument)
         self._observation_topic = observation_topic(self._instrument)
@@ -396,16 +398,16 @@ class Forecaster(DataActor):
         if self._alone:
             probability = self._probability(bar)
             if abs(probability - 0.5) >= self._quiet_band:
-                self._publish(self._models[0], bar.ts_event, probability)
+                self._publish(self._models[0], closed_at(bar.ts_event, self._bar_ns), probability)
             return
-        reading = self._reading(bar)
+        reading, ts_event = self._reading(bar), closed_at(bar.ts_event, self._bar_ns)
         for model, probability in zip(self._models, reading.probabilities, strict=True):
             if not math.isnan(probability):
-                self._publish(model, bar.ts_event, probability)
+                self._publish(model, ts_event, probability)
         if self._observe:
             observation = Observation(
                 instrument=self._instrument,
-                ts_event=bar.ts_event,
+                ts_event=ts_event,
                 features=reading.features,
                 regime=reading.regime,
             )

@@ -145,6 +145,10 @@ class Guard(DataActor):
         before = (now - 1) // self._beat_ns * self._beat_ns  # the first beat may be now
         self.clock.set_timer_ns("beat", self._beat_ns, before, None, self._on_beat, allow_past=True)
 
+    def repeat(self) -> None:
+        """Say the newest word once more, for who has begun to listen since."""
+        self._say(self.clock.timestamp_ns(), changed=False)
+
     def on_stop(self) -> None:
         """Leave the state as it is now."""
         self._save()
@@ -175,6 +179,7 @@ class Guard(DataActor):
         self._settling = 2
         if changed:
             self._say(self.clock.timestamp_ns())
+        self._save()
 
     @guarded
     def _on_command(self, message: object) -> None:
@@ -195,7 +200,7 @@ class Guard(DataActor):
         portfolio = self._portfolio
         if portfolio is None or not portfolio.is_completely_net_flat():
             self._settling = 2  # fees and funding of the last bar held may be booked after this
-        elif self._settling == 0 and ts < self._refresh:
+        elif self._settling == 0 and ts < self._refresh and self._equity is not None:
             return self._equity
         else:
             self._settling = max(0, self._settling - 1)

@@ -43,6 +43,7 @@ from configs.trading import RiskConfig
 __all__ = ["RiskMemory", "RiskState"]
 
 SECOND_NS = 1_000_000_000
+_STOPPED_OUT = ("stop", "stop_passed")  # by the order, or by hand where the market was through it
 _ORDER = {mode: rank for rank, mode in enumerate((Mode.NORMAL, Mode.REDUCED, Mode.PAUSED, Mode.HALTED))}
 _LEVELS = {
     Level.REDUCED: ("performance_reduced", Mode.REDUCED),
@@ -131,6 +132,8 @@ class RiskState:
             self.memory.equity = equity
             self._drawdown.mark(equity)
             self._kill.mark(now, self._drawdown.drawdown_pct(equity), self._day.mark(now, equity))
+        elif equity is not None and math.isfinite(equity):  # nothing is left: that is known, and all is lost
+            self._kill.mark(now, self._drawdown.drawdown_pct(equity), self._day.loss_pct(equity))
         return self._judge()
 
     def entry_submitted(self, message: EntrySubmitted) -> bool:
@@ -150,7 +153,7 @@ class RiskState:
             now,
             message.instrument,
             message.pnl,
-            by_stop=message.exit_reason == "stop",
+            by_stop=message.exit_reason in _STOPPED_OUT,
             equity=self.memory.equity,
         )
         if self._performance is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtests.legs import Legs, nanoseconds, rows_of, signed_quantity, walk_legs
+from backtests.legs import RESTING_ROLES, Legs, nanoseconds, rows_of, signed_quantity, walk_legs
 from catalog.store import BarColumns
 
 __all__ = ["excursions"]
@@ -53,7 +53,7 @@ def excursions(fills: pd.DataFrame, instrument: str, bars: BarColumns, *, adapti
     legs = walk_legs(signed_quantity(mine), price)
     ts = nanoseconds(mine["ts_event"])[legs.fill]
     bar = np.searchsorted(bars.ts_event, ts)
-    resting = mine["role"].isin(["stop", "target"]) | (mine["liquidity"] == "MAKER")
+    resting = mine["role"].isin(RESTING_ROLES) | (mine["liquidity"] == "MAKER")
     inside = resting.to_numpy(np.bool_)[legs.fill]
     count = int(legs.trade[-1]) + 1 if len(legs.trade) else 0
     bounds = np.searchsorted(legs.trade, np.arange(count + 1))

@@ -16,7 +16,7 @@ from nautilus_trader.backtest import BacktestEngine
 from nautilus_trader.model import CryptoPerpetual, CurrencyPair, InstrumentId
 from numpy.typing import NDArray
 
-from backtests.legs import nanoseconds, rows_of, signed_quantity, walk_legs
+from backtests.legs import RESTING_ROLES, nanoseconds, rows_of, signed_quantity, walk_legs
 from backtests.venue import BINANCE
 from catalog.store import BarColumns
 from configs.errors import RunFailedError
@@ -177,7 +177,7 @@ def _worst_prices(columns: BarColumns, times: Ints, position: Floats, fills: pd.
     long = position[rows] > 0
     worst[rows] = np.where(long, columns.low, columns.high)
     legs = walk_legs(signed_quantity(fills), fills["price"].to_numpy(np.float64))
-    resting = fills["role"].isin(["stop", "target"]).to_numpy()[legs.fill]
+    resting = fills["role"].isin(RESTING_ROLES).to_numpy()[legs.fill]
     ended = legs.fill[resting & ~legs.opens & (legs.position == 0.0)]
     at = np.searchsorted(columns.ts_event, nanoseconds(fills["ts_event"])[ended])
     left = fills["price"].to_numpy(np.float64)[ended]

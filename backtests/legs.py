@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Legs", "nanoseconds", "rows_of", "signed_quantity", "walk_legs"]
+__all__ = ["RESTING_ROLES", "Legs", "nanoseconds", "rows_of", "signed_quantity", "walk_legs"]
+
+RESTING_ROLES = ("stop", "target", "anchor")  # orders that fill inside a bar, not at its close
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

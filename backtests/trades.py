@@ -69,10 +69,10 @@ def trades(
     up to the entry (else NaN) and the reason of a market exit (else `exit`).
 
     `mfe` and `mae` are the best and the worst gross profit on the way (`backtests.excursions`; `adaptive` is
-    the venue's order of a bar's extremes). `r_multiple` is net profit over what the first stop put at risk,
-    |price - stop| times quantity of the first entry, additions and costs aside; `exit_efficiency` the share
-    of `mfe` that gross profit kept (1: left at the best price, below 0: a gain turned into a loss). NaN
-    without a stop or a favourable move.
+    the venue's order of a bar's extremes). `r_multiple` is net profit over what the first entry put at
+    risk: the guard's measure, from its approval in `decisions`, costs included; without `decisions` |price -
+    stop| times its quantity. `exit_efficiency` is the share of `mfe` that gross profit kept (1: left at the
+    best price, below 0: a gain turned into a loss). NaN without a stop or a favourable move.
     """
     parts = [
         _instrument_trades(name, rows_of(fills, name), rows_of(payments, name), bars[name], adaptive)
@@ -82,16 +82,18 @@ def trades(
     for number, row in enumerate(rows, start=1):
         row["trade"] = number
     frame = table([tuple(row[c] for c in TRADE_COLUMNS) for row in rows], TRADE_COLUMNS)
+    first = np.array([row["first_entry"] for row in rows]).reshape(-1, 2)
     if orders is not None and len(frame):
         closing = frame["side"].map({"LONG": "SELL", "SHORT": "BUY"})
         frame["stop_price"] = _first_level(frame, closing, orders, "stop", "first_trigger_price")
         frame["target_price"] = _first_level(frame, closing, orders, "target", "first_price")
-        first = np.array([row["first_entry"] for row in rows]).reshape(-1, 2)
         risk = (frame["stop_price"] - first[:, 0]).abs() * first[:, 1]
         frame["r_multiple"] = frame["net_pnl"] / risk.where(risk > 0.0)
     if decisions is not None and len(frame):
         frame["confidence"] = _decided(frame, "entry_time", decisions, "intent", "confidence", np.nan)
         frame["confidence"] = frame["confidence"].astype("float64")
+        at_risk = _risk_per_unit(frame, decisions) * first[:, 1]
+        frame["r_multiple"] = frame["net_pnl"] / at_risk.where(at_risk > 0.0)
         why = _decided(frame, "exit_time", decisions[_exits(decisions)], "action", "reason", "exit")
         frame["exit_reason"] = frame["exit_reason"].where(frame["exit_reason"] != "exit", why)
     return frame
@@ -174,6 +176,15 @@ def _priced(legs: Legs, price: Floats, a: int, b: int, last_close: float) -> dic
 
 def _closing_reason(role: str) -> str:
     return {"entry": "reversal", "anchor": "stop"}.get(role, role)
+
+
+def _risk_per_unit(frame: pd.DataFrame, decisions: pd.DataFrame) -> pd.Series:
+    """What the last approval up to the entry put at risk for one unit, in quote currency; NaN without one."""
+    risk, quantity = (
+        _decided(frame, "entry_time", decisions, "approval", key, np.nan).astype("float64")
+        for key in ("risk_amount", "quantity")
+    )
+    return risk / quantity
 
 
 def _first_level(

@@ -278,7 +278,7 @@ class RunConfig(Group):
     data: DataConfig
     models: tuple[ModelConfig, ...] = ()
     forecasts: Literal["precomputed", "streaming"] = "precomputed"
-    strategies: tuple[StrategyConfig, ...] = Field(min_length=1)
+    strategies: tuple[StrategyConfig, ...] = Field(min_length=1, max_length=100)
     regime: RegimeConfig = RegimeConfig()
     sentiment: SentimentConfig = SentimentConfig()
     risk: RiskConfig = RiskConfig()

@@ -66,7 +66,8 @@ class StopConfig(Group):
     `percent`: `pct` from the entry. `atr`: `atr_multiple` times ATR(14). `structure`: `buffer_pct` beyond the
     lowest low (highest high for a short) of the last 20 bars. `volatility`: `volatility_multiple` times the
     standard deviation of a one-bar return over 20 bars, scaled to `volatility_bars`. A distance that the
-    market gives is kept within [min_pct, max_pct].
+    market gives is kept within [min_pct, max_pct]. Break-even is the first entry's price, costs and additions
+    aside.
     """
 
     method: Literal["percent", "atr", "structure", "volatility"] = "percent"
@@ -158,7 +159,8 @@ class TrailingConfig(Group):
 
 
 class TimeConfig(Group):
-    """Limits in time: out after `max_bars` or `max_hours`, whichever comes first.
+    """Limits in time: out after `max_bars` or `max_hours`, whichever comes first (hours as bars: a hole in
+    the data does not count).
 
     `cool_off_bars`: whole bars flat before the next entry. `flat_before_midnight_minutes`: no position and no
     entry in the last minutes of each UTC day. `flat_weekend`: none from Saturday 00:00 to Monday 00:00 UTC.
@@ -176,8 +178,8 @@ class EntryConfig(Group):
 
     `limit` and `post_only` rest `offset_bps` behind the decision's close. After `timeout_bars` the rest is
     cancelled, moved to the price of then (`reprice`, at most `max_reprices` times and `max_chase_bps` away
-    from the first price), or taken at the market (no farther away than that either). A post-only order that
-    would take is refused by the venue and counts as one that timed out.
+    from the first price), or taken at the market (if that has not moved farther either). A post-only order
+    that would take is refused by the venue and counts as one that timed out.
     """
 
     order: Literal["market", "limit", "post_only"] = "market"
@@ -195,7 +197,10 @@ class EntryConfig(Group):
 
 
 class PositionLimits(Group):
-    """What one intent is held against. `price_sanity_pct` is of the last quote or close."""
+    """What one intent is held against when it is sent; what protects it later is not counted.
+
+    `price_sanity_pct` is of the last quote or close.
+    """
 
     max_risk_per_trade_pct: Percent = 2.0
     max_positions: int = Field(default=10, ge=1)

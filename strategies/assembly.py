@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +12,7 @@ from actors.audit import AuditActor
 from actors.forecaster import Forecaster, ForecastSource, ForecastSpec, ModelStream
 from actors.guard import Guard
 from actors.sentiment import SentimentActor
+from actors.state_file import StateFile
 from actors.tape import Tape
 from catalog.store import bar_type
 from configs.errors import ConfigError
@@ -23,8 +24,9 @@ from strategies.base import TradingStrategy
 from strategies.book import UnderWay
 from strategies.checks import risk_limits_from
 from strategies.discovery import strategy_and_params
+from strategies.memory import TradeMemory
 from strategies.risk import limits_from, sizing_inputs
-from strategies.setup import Instrument, StrategySetup
+from strategies.setup import Instrument, LiveDuty, StrategySetup
 from strategies.stops import stop_inputs
 from strategies.trade import PlanParams
 from strategies.values import Inputs, InstrumentRules
@@ -78,6 +80,7 @@ def check_strategies(run: RunConfig) -> None:
     for index, strategy in enumerate(run.strategies):
         module, params = strategy_and_params(strategy.use, strategy.signal, f"strategies.{index}")
         _check_models(getattr(module, "models_read", lambda _: ())(params), strategy, f"strategies.{index}")
+        _check_kelly(run, strategy, f"strategies.{index}")
         if run.data.ticks:
             _check_tape(_inputs(module, params, strategy), strategy, f"strategies.{index}")
 
@@ -89,6 +92,20 @@ def _check_models(read: Iterable[str], strategy: StrategyConfig, where: str) -> 
             raise ConfigError(
                 f"{where}.signal: reads model '{name}', which is neither `model` nor in `extra_models`"
             )
+
+
+def _check_kelly(run: RunConfig, strategy: StrategyConfig, where: str) -> None:
+    """A probability is that of its label's barriers; with another stop and target Kelly bets on nothing."""
+    label = next((m.label for m in run.models if m.name == strategy.model), None)
+    if strategy.sizing.method != "kelly" or label is None:
+        return
+    barriers = (label.stop_loss_pct, label.take_profit_pct)
+    asked = (strategy.stop.pct if strategy.stop.method == "percent" else None, strategy.targets.pct)
+    if asked != barriers or barriers[0] != barriers[1]:
+        raise ConfigError(
+            f"{where}.sizing.method kelly: the model's probability holds for its label's barriers "
+            f"({barriers[1]} % up, {barriers[0]} % down): make them equal, stop.pct and targets.pct as well"
+        )
 
 
 def _check_tape(wanted: Inputs, strategy: StrategyConfig, where: str) -> None:
@@ -112,21 +129,26 @@ def assemble(
     exogenous: ExogenousColumns | None = None,
     state_path: Path | None = None,
     live: bool = False,
+    may_enter: bool = True,
 ) -> Assembly:
     """Build a run's components; `guard.watch` is the caller's, once there is a portfolio.
 
     `instruments` and `feeds` are by instrument id (feeds only where there is a model or something to
     observe), `exogenous` are the series from outside the bars when any is used. `state_path` is where the
-    guard keeps what must outlive a restart (None: a backtest, nothing does).
+    guard keeps what must outlive a restart (None: a backtest, nothing does); live strategies keep theirs in
+    files beside it. `may_enter` False: live strategies look after what is open and enter nothing.
     """
     forecasters = []
     traders = []
     under_way = UnderWay()
+    guard = _guard(run, instruments, state_path)
     for index, config in enumerate(run.strategies):
         module, params = strategy_and_params(config.use, config.signal, f"strategies.{index}")
         instrument = instruments[config.instrument]
         kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
-        setup = _setup(run, index, module, params, instrument, kind, under_way, live=live)
+        duty = _duty(config, state_path, may_enter) if live else None
+        setup = _setup(run, index, module, params, instrument, kind, under_way, duty)
+        setup = replace(setup, last_intent=guard.last_intents.get(config.instrument))
         feed = feeds.get(config.instrument)
         if feed is not None:
             forecasters.append(
@@ -142,12 +164,17 @@ def assemble(
         traders.append(TradingStrategy(setup))
     return Assembly(
         audit=AuditActor(),
-        guard=_guard(run, instruments, state_path),
+        guard=guard,
         sentiment=None if exogenous is None else SentimentActor(exogenous, poll=live and _polls(run)),
         forecasters=tuple(forecasters),
         tapes=_tapes(run, instruments),
         strategies=tuple(traders),
     )
+
+
+def _duty(config: StrategyConfig, state_path: Path | None, may_enter: bool) -> LiveDuty:
+    path = None if state_path is None else state_path.with_name(f"trade-{config.label}.json")
+    return LiveDuty(may_enter=may_enter, memory=None if path is None else StateFile(path, TradeMemory))
 
 
 def _polls(run: RunConfig) -> bool:
@@ -213,10 +240,9 @@ def _setup(
     instrument: Instrument,
     kind: BarType,
     under_way: UnderWay,
-    *,
-    live: bool,
+    duty: LiveDuty | None,
 ) -> StrategySetup:
-    config = run.strategies[index]
+    config, live = run.strategies[index], duty is not None
     margined = isinstance(instrument, CryptoPerpetual)
     ladder = config.targets.ladder
     if len(ladder) > 1 and not margined and run.venue.latency_ms and not live:
@@ -250,6 +276,7 @@ def _setup(
         risk=risk_limits_from(run),
         rules=_rules(instrument),
         under_way=under_way,
+        live=duty,
     )
 
 

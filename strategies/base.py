@@ -12,6 +12,7 @@ from typing import Any
 from nautilus_trader.model import Bar, StrategyId
 from nautilus_trader.trading import Strategy, StrategyConfig
 
+from actors.bar_time import closed_at, length_ns
 from actors.faults import fail_loud
 from actors.messages import (
     RISK_MODE_TOPIC,
@@ -27,10 +28,11 @@ from strategies import trade
 from strategies.entries import rest
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
+from strategies.live_care import LiveCare
 from strategies.orders import OrderDesk
 from strategies.permits import Permits
 from strategies.setup import StrategySetup
-from strategies.values import Approved, Intent, View
+from strategies.values import Approved, Intent, Refused, View
 
 __all__ = ["StrategySetup", "TradingStrategy"]
 
@@ -57,8 +59,11 @@ class TradingStrategy(Strategy):
         self._journal = Journal(self, setup.label, self._instrument)
         self._permits = Permits(self, setup)
         self._keeper = TradeKeeper(self, setup, self._orders, self._journal, self._permits)
+        self.care = None if setup.live is None else self._care(setup)
+        self._is_deaf = self.care is not None  # until it has adopted what the venue has
         self._observes = setup.observes
         self._models = setup.models
+        self._bar_ns = length_ns(setup.bar_type)
         self._bars = 0
         self._ts = 0
         self._bar: Bar | None = None
@@ -66,6 +71,10 @@ class TradingStrategy(Strategy):
         self._forecasts_ts = 0
         self._observation: Observation | None = None
         self._is_step_due = False
+
+    def _care(self, setup: StrategySetup) -> LiveCare:
+        assert setup.live is not None
+        return LiveCare(self, setup, setup.live, self._orders, self._journal, self._keeper, self._permits)
 
     @property
     def roles(self) -> Mapping[str, str]:
@@ -84,6 +93,16 @@ class TradingStrategy(Strategy):
             self.subscribe_topic(forecast_topic(self._instrument), self.on_forecast)
         if self._observes:
             self.subscribe_topic(observation_topic(self._instrument), self.on_observation)
+        if self.care is not None:
+            self.subscribe_quotes(self._setup.instrument.id)
+            self._is_deaf = False
+            self.care.start()
+
+    def on_care(self, event: Any) -> None:
+        """Live: look again, whatever event was lost."""
+        del event
+        if self.care is not None and self.failure is None:
+            self.care.look()
 
     def on_stop(self) -> None:
         """Leave nothing unsaid."""
@@ -95,7 +114,7 @@ class TradingStrategy(Strategy):
             self._carry_on(math.nan)  # the last bar's observation never came
         self._bars += 1
         self._bar = bar
-        self._ts = bar.ts_event
+        self._ts = closed_at(bar.ts_event, self._bar_ns)
         if self._keeper.is_needed:
             self._attend()
         if self._observes:
@@ -203,12 +222,47 @@ class TradingStrategy(Strategy):
         if setup.entry.order != "market":
             resting = rest(intent.side, price, setup.entry, setup.ticks_per_unit)
             price = self._orders.price(resting.ticks)
-        verdict = self._keeper.refuses() or self._permits.entry(
-            intent, ts_event=self._ts, close=self._close, price=price, features=features, regime=regime
+        verdict = (
+            self._keeper.refuses()
+            or self._stands_still()
+            or self._permits.entry(
+                intent, ts_event=self._ts, close=self._close, price=price, features=features, regime=regime
+            )
         )
         self._journal.decision(intent, forecasts, verdict)
         if isinstance(verdict, Approved):
             self._keeper.enter(intent, verdict, resting)
+
+    def _stands_still(self) -> Refused | None:
+        """Live: whether the node lets nothing new in."""
+        if self.care is None:
+            return None
+        if self.care.stands_still is not None:
+            return Refused(self.care.stands_still, 0.0, 1.0)
+        return None if self._orders.has_price else Refused("no_quote", 1.0, 0.0)
+
+    def stand_still(self, reason: str) -> None:
+        """Live: let nothing new in from now on."""
+        if self.care is not None:
+            self.care.stands_still = reason
+
+    @property
+    def is_quiet(self) -> bool:
+        """Live: nothing under way, and what is held is protected."""
+        return self.care is None or self.care.is_quiet
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a position is open."""
+        return self._keeper.held_lots() != 0
+
+    def withdraw(self, reason: str) -> None:
+        """Live: take back an entry under way."""
+        self._keeper.withdraw_entry(reason)
+
+    def leave(self, reason: str) -> None:
+        """Live: close the position at the market; what protects it stays until it is gone."""
+        self._keeper.exit(reason)
 
     @property
     def _close(self) -> float:
@@ -221,6 +275,8 @@ class TradingStrategy(Strategy):
 
     def on_order_filled(self, event: Any) -> None:
         """A fill changes the position: protection follows at once, whatever else fails."""
+        if self._is_deaf:
+            return
         try:
             self._keeper.filled(event)
         except BaseException:
@@ -229,41 +285,55 @@ class TradingStrategy(Strategy):
 
     def on_order_accepted(self, event: Any) -> None:
         """What happened to the position while the venue had not answered is made good now."""
-        self._keeper.changed(event)
+        if not self._is_deaf:
+            self._keeper.changed(event)
 
     def on_order_updated(self, event: Any) -> None:
         """A moved or resized order counts from now."""
-        self._keeper.changed(event)
+        if not self._is_deaf:
+            self._keeper.changed(event)
 
     def on_order_canceled(self, event: Any) -> None:
         """Protection that is gone while the position is not is placed again."""
-        self._keeper.changed(event)
+        if not self._is_deaf:
+            self._keeper.changed(event)
 
     def on_order_expired(self, event: Any) -> None:
         """As a cancel."""
-        self._keeper.changed(event)
+        if not self._is_deaf:
+            self._keeper.changed(event)
 
     def on_order_rejected(self, event: Any) -> None:
         """A refused stop flattens the position; a refused target or exit is tried again on the next bar."""
-        self._keeper.refused(event)
+        if not self._is_deaf:
+            self._keeper.refused(event)
 
     def on_order_denied(self, event: Any) -> None:
         """As a reject, from the engine itself."""
-        self._keeper.refused(event)
+        if not self._is_deaf:
+            self._keeper.refused(event)
 
     def on_order_modify_rejected(self, event: Any) -> None:
         """The old level stands; it is tried again on the next bar."""
-        self._keeper.unchanged(event)
+        if not self._is_deaf:
+            self._keeper.unchanged(event)
 
     def on_order_cancel_rejected(self, event: Any) -> None:
         """The order is closed or will be; the next event settles it."""
-        self._keeper.unchanged(event)
+        if not self._is_deaf:
+            self._keeper.unchanged(event)
 
     def on_position_closed(self, event: Any) -> None:
         """Withdraw what protected it, and say how it ended."""
-        self._keeper.position_closed(event)
+        if not self._is_deaf:
+            self._keeper.position_closed(event)
 
 
 def _engine_config(setup: StrategySetup) -> StrategyConfig:
     # venues take client order ids of 36 characters: 22 are the engine's, the rest the tag and a count
-    return StrategyConfig(strategy_id=StrategyId(f"{setup.label}-001"), order_id_tag=setup.order_tag)
+    return StrategyConfig(
+        strategy_id=StrategyId(f"{setup.label}-001"),
+        order_id_tag=setup.order_tag,
+        # live: orders and the position found at the start are this strategy's
+        external_order_instrument_ids=None if setup.live is None else [setup.instrument.id],
+    )

@@ -73,8 +73,9 @@ def step(
     """Carry a resting entry over one more closed bar; returns its new state and what to do.
 
     After `timeout_bars`, or at once when the venue `refused` it because it would have taken, it is given up,
-    moved to where it would be sent now or taken at the market, as configured: given up as well when that has
-    gone more than `max_chase_bps` from where it first stood, or it was moved `max_reprices` times.
+    moved to where it would be sent now or taken at the market, as configured: given up as well when the place
+    where it would be sent has moved more than `max_chase_bps` since the decision, or it was moved
+    `max_reprices` times.
     """
     waited = resting.waited + 1
     if not refused and waited < config.timeout_bars:

@@ -5,7 +5,7 @@ order, the protection is matched to the position again; the position is asked of
 """
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from nautilus_trader.trading import Strategy
 
@@ -18,10 +18,21 @@ from strategies.permits import Permits
 from strategies.protect import Cancel, Modify, Place, Step, match_protection
 from strategies.setup import StrategySetup
 from strategies.values import Approved, Intent, Refused
+from strategies.venue_stop import BRIDGE, match_stop
 
-__all__ = ["TradeKeeper"]
+__all__ = ["Care", "TradeKeeper"]
 
 _LAST_RESORT = 0.01  # stop distance of a position that nothing else is known about
+
+
+class Care(Protocol):
+    """What is told of every look at the protection, and of an entry before it is sent."""
+
+    def seen(self) -> None:
+        """The orders were matched with the position."""
+
+    def before_entry(self, pending: PendingEntry) -> None:
+        """An entry is about to be sent."""
 
 
 class TradeKeeper:
@@ -38,6 +49,7 @@ class TradeKeeper:
         self.pending: PendingEntry | None = None
         self.closed: tuple[OpenTrade, float, str] | None = None
         self.recheck = False
+        self.care: Care | None = None
         self._strategy = strategy
         self._setup = setup
         self._orders = orders
@@ -87,6 +99,8 @@ class TradeKeeper:
         lots = self._orders.lots(verdict.quantity)
         pending = PendingEntry(verdict, ladder_of(intent, self._setup.ladder), lots, resting)
         self.pending = pending
+        if self.care is not None:
+            self.care.before_entry(pending)
         if resting is None:
             self._market_entry(pending, lots)
         else:
@@ -107,11 +121,14 @@ class TradeKeeper:
     def attend_entry(self) -> None:
         """Look after an entry under way at a bar's close: it may have to go, to move, or to take."""
         pending, config = self.pending, self._setup.entry
-        if pending is None or pending.is_withdrawn or pending.is_taking:
+        if pending is None or pending.is_withdrawn:
             return
         if not self._permits.may_rest(self._ts):
             self.withdraw_entry("not_permitted")
+        elif pending.is_taking:
+            self._orders.cancel(ENTRY)  # it could not be sent yet, or was refused
         elif pending.resting is not None:
+            stood = pending.resting
             pending.resting, what = entries.step(
                 pending.resting, self._close, config, self._ticks_per_unit, refused=pending.is_refused
             )
@@ -122,15 +139,21 @@ class TradeKeeper:
                 pending.is_taking = True
                 self._orders.cancel(ENTRY)
             elif what == entries.REPRICE:
-                self._reprice(pending, pending.resting.ticks)
+                self._reprice(pending, pending.resting, stood)
 
-    def _reprice(self, pending: PendingEntry, ticks: int) -> None:
+    def _reprice(self, pending: PendingEntry, resting: Resting, stood: Resting) -> None:
+        ticks = resting.ticks
         self._journal.action("reprice", price=self._orders.price(ticks))
-        if pending.is_refused:
+        # what was permitted is a notional and a risk: a dearer price buys fewer
+        dearer = max(1.0, ticks / resting.first_ticks)
+        lots = math.floor(pending.lots / dearer + 1e-9) - pending.filled_lots
+        if lots <= 0:
+            self.withdraw_entry("filled")
+        elif pending.is_refused:
             pending.is_refused = False
-            self._rest(pending, pending.lots - pending.filled_lots, ticks)
-        else:
-            self._orders.move_entry(ticks)
+            self._rest(pending, lots, ticks)
+        elif not self._orders.move_entry(ticks, lots, risk_per_unit=pending.risk_per_unit * dearer):
+            pending.resting = stood  # the venue has yet to answer: asked again at the next close
 
     def _rest(self, pending: PendingEntry, lots: int, ticks: int) -> None:
         post_only = self._setup.entry.order == "post_only"
@@ -144,13 +167,18 @@ class TradeKeeper:
     def _take_rest(self, pending: PendingEntry) -> None:
         """What rested in vain goes to the market, if it may: it is held against every limit again."""
         approved, opened = pending.approved, self.trade
-        quantity = self._orders.size(pending.lots - pending.filled_lots)
         stop = self._close * (1.0 - approved.side * approved.stop_distance)
+        if opened is not None:
+            stop = self._orders.price(opened.plan.stop_ticks)
+        # what was permitted is a risk: with the stop farther away than planned the rest is smaller
+        limits = self._setup.limits
+        loses = abs(self._close - stop) + (limits.entry_cost + limits.exit_cost) * self._close
+        left = (pending.lots - pending.filled_lots) * min(1.0, pending.risk_per_unit / loses)
         verdict = self._more(
             Intent(approved.side, approved.confidence, ("take_entry",)),
             approved,
-            quantity,
-            stop if opened is None else self._orders.price(opened.plan.stop_ticks),
+            self._orders.size(math.floor(left + 1e-9)),
+            stop,
             adding=opened is not None,
         )
         pending.is_taking, pending.resting = False, None
@@ -183,6 +211,8 @@ class TradeKeeper:
             return
         flags = opened.carry_on(self._ts, self._close, atr, self._setup.plan, self._ticks_per_unit)
         has_passed = self._has_passed_stop(opened)
+        if flags & trade.ADD and not has_passed and opened.exit_reason is None:
+            self._add(opened)  # before the stop moves: then it is on its way
         if flags & trade.MOVE_STOP:
             self._journal.action("move_stop", price=self._orders.price(opened.plan.stop_ticks))
         if flags & trade.MOVE_STOP or (self.recheck and not self._orders.is_working(EXIT)):
@@ -195,8 +225,6 @@ class TradeKeeper:
             self.exit("time")
         elif has_passed:
             self.exit("stop_passed")
-        elif flags & trade.ADD:
-            self._add(opened)
 
     def _has_passed_stop(self, opened: OpenTrade) -> bool:
         """Whether the market is through the plan's stop while the venue still has an older one."""
@@ -211,6 +239,7 @@ class TradeKeeper:
         if self.pending is not None or not self._orders.is_settled:
             # what is still on its way may close the position before the addition is there
             self._journal.refusal(Refused("orders_under_way", 0.0, 1.0))
+            opened.plan = opened.plan._replace(adds=opened.plan.adds - 1)  # asked again at the next close
             return
         verdict = self._more(
             Intent(opened.side, opened.approved.confidence, ("scale_in",)),
@@ -232,7 +261,9 @@ class TradeKeeper:
             return
         if opened is not None:
             opened.exit_reason = reason
-        if not self._orders.is_working(EXIT):
+        if not self._orders.has_price:
+            self.recheck = True
+        elif not self._orders.is_working(EXIT):
             self._journal.action("exit", reason=reason, price=self._close)
             # an addition sent a moment ago leaves with the rest: the exit is reduce-only, more does no harm
             self._orders.market(EXIT, -1 if held > 0 else 1, abs(held) + self._orders.open_lots(ADD))
@@ -241,6 +272,11 @@ class TradeKeeper:
 
     def protect(self) -> None:
         """Make the working orders match the position; safe to call at any time."""
+        self._match()
+        if self.care is not None:
+            self.care.seen()
+
+    def _match(self) -> None:
         self.recheck = False
         held, opened = self._held_lots(), self.trade
         if opened is not None and held * opened.side <= 0:
@@ -256,16 +292,23 @@ class TradeKeeper:
         steps = match_protection(
             held, stop_ticks, opened.rungs, self._orders.stop(), self._orders.targets(), fewest
         )
+        if self._setup.live is not None:
+            moves = match_stop(held, stop_ticks, self._orders.stop(), self._orders.bridge())
+            steps = moves + tuple(step for step in steps if isinstance(step, Cancel) or step.role != STOP)
         if opened.exit_reason is not None:
             # on its way out: a target sent or moved now could act when nothing is held any more
-            steps = tuple(step for step in steps if not isinstance(step, Cancel) and step.role == STOP)
-        steps = tuple(step for step in steps if not self._was_refused(step))
-        self._orders.carry_out(steps, self._close)
+            steps = tuple(step for step in steps if not isinstance(step, Cancel) and step.role != TARGET)
+        wanted = tuple(step for step in steps if not self._was_refused(step))
+        self.recheck = len(wanted) < len(steps)  # what was refused at this bar is tried at the next
+        self._orders.carry_out(wanted, self._close)
         self._orders.anchor(stop_ticks)
 
     def _was_refused(self, step: Step) -> bool:
         """Whether the venue has refused to change this order at this bar already."""
-        return isinstance(step, Modify) and self._refused_changes.get(step.order_id) == self._bars
+        if isinstance(step, Place):
+            return step.role == BRIDGE and self._refused_changes.get(BRIDGE) == self._bars
+        is_kept = isinstance(step, Modify) or self._setup.live is not None
+        return is_kept and self._refused_changes.get(step.order_id) == self._bars
 
     def _end(self, opened: OpenTrade) -> None:
         # a stop or target ends the trade inside the bar still to come, a decided exit at the last close
@@ -283,8 +326,14 @@ class TradeKeeper:
 
     def _stand_down(self, held: int) -> None:
         """No trade: nothing may be left at the venue, and nothing held."""
-        stop, targets = self._orders.stop(), self._orders.targets()
-        self._orders.carry_out(match_protection(0, 0, (), stop, targets), self._close)
+        stop, targets, bridge = self._orders.stop(), self._orders.targets(), None
+        if self._setup.live is not None:
+            bridge = self._orders.bridge()
+            if held:  # whatever it is, it must not be naked on its way out
+                stop = bridge = None
+                self.last_resort()
+        steps = match_protection(0, 0, (), stop, targets) + match_stop(0, 0, None, bridge)
+        self._orders.carry_out(tuple(s for s in steps if not self._was_refused(s)), self._close)
         for role in (ANCHOR, ADD):
             self._orders.cancel(role)
         if held:
@@ -302,7 +351,8 @@ class TradeKeeper:
             ticks = opened.plan.stop_ticks
         else:
             distance = _LAST_RESORT if pending is None else pending.approved.stop_distance
-            ticks = math.floor(self._close * (1.0 - side * distance) * self._ticks_per_unit + 0.5)
+            price = self._close if self._setup.live is None else self._orders.entry_price()
+            ticks = math.floor(price * (1.0 - side * distance) * self._ticks_per_unit + 0.5)
         self._orders.place(Place(STOP, -side, abs(held), ticks))
 
     # -- events --------------------------------------------------------------------------------------------
@@ -360,6 +410,8 @@ class TradeKeeper:
             self._anchor_again()
             return
         self.recheck = True
+        if slot.role == BRIDGE:  # the old stop still works
+            self._refused_changes[BRIDGE] = self._bars
         pending, would_take = self.pending, getattr(event, "due_post_only", False)
         if slot.role == ENTRY and pending is not None:
             pending.is_refused = True
@@ -385,7 +437,10 @@ class TradeKeeper:
         slot = self._orders.release(event.client_order_id)
         self._journal.order(event, slot.role, reason=str(event.reason))
         self.recheck = True
-        self._refused_changes[str(event.client_order_id)] = self._bars
+        order_id = str(event.client_order_id)
+        if slot.role == STOP and self._refused_changes.get(order_id, self._bars) < self._bars:
+            self._orders.cancel(STOP)  # refused twice: the event of its cancel brings a new one
+        self._refused_changes[order_id] = self._bars
 
     def position_closed(self, event: Any) -> None:
         """The result of the trade that has ended is known now."""
@@ -395,6 +450,18 @@ class TradeKeeper:
             pnl = event.realized_pnl
             self._journal.trade_closed(opened.side, 0.0 if pnl is None else pnl.as_double(), risk, reason)
         self.protect()
+
+    # -- live ----------------------------------------------------------------------------------------------
+
+    def held_lots(self) -> int:
+        """The signed position in lots."""
+        return self._held_lots()
+
+    def resume(self, opened: OpenTrade | None, flat_bars: int | None) -> None:
+        """Go on after a restart with this trade; `flat_bars` have closed since the last one (None: never)."""
+        self.trade, self.pending = opened, None
+        if flat_bars is not None:
+            self._flat_since = -flat_bars
 
     def _held_lots(self) -> int:
         """The signed position, asked of the engine."""

@@ -12,8 +12,14 @@ that very instant, its targets. The anchor is never moved or resized, a resize w
 is refused when one of its targets filled on arrival; `anchor` then sends another for those that are left.
 A target that the price has reached already would fill on arrival, when what it is for may be gone: that one
 is sent reduce-only after all, it does not stay long enough to be resized, and a working one is not touched.
+
+Live there are no anchors. The stop is the venue's own closing one, triggered by the mark price
+(`strategies.venue_stop`), and every client order id ends with its role, so that after a restart the venue's
+orders say themselves what they are for.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,14 +37,21 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
+from configs.errors import RunFailedError
 from strategies.protect import Modify, Place, Step, WorkingOrder
 from strategies.setup import StrategySetup
 from strategies.trade import to_ticks
+from strategies.venue_stop import BRIDGE
 
 __all__ = ["ADD", "ANCHOR", "ENTRY", "EXIT", "STOP", "TARGET", "OrderDesk", "Slot"]
 
 ENTRY, ADD, STOP, TARGET, EXIT, ANCHOR = "entry", "add", "stop", "target", "exit", "anchor"
 _OPENING = (ENTRY, ADD)
+_STOPS = (STOP, BRIDGE)
+_FOREIGN = "foreign"
+_LETTERS = {ENTRY: "E", ADD: "A", STOP: "S", BRIDGE: "B", TARGET: "T", EXIT: "X"}
+_ROLES = {letter: role for role, letter in _LETTERS.items()}
+_LIVE_ID = re.compile(r".*-\d+([EASBTX])(\d+)")
 _SETTLED = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED, OrderStatus.TRIGGERED)
 
 
@@ -66,6 +79,8 @@ class OrderDesk:
         self._by_slot: dict[Slot, ClientOrderId] = {}
         self._slots: dict[ClientOrderId, Slot] = {}
         self._anchors = 0
+        self._stamp = ""
+        self._named = 0
 
     # -- what works ----------------------------------------------------------------------------------------
 
@@ -85,6 +100,22 @@ class OrderDesk:
     def stop(self) -> WorkingOrder | None:
         """The stop."""
         return self._working(Slot(STOP))
+
+    def bridge(self) -> WorkingOrder | None:
+        """The stop that stands in while the closing one is moved."""
+        return self._working(Slot(BRIDGE))
+
+    def is_covered(self, held_lots: int) -> bool:
+        """Whether a stop for the whole position works at the venue."""
+        closing, bridge = self.stop(), self.bridge()
+        if closing is not None and closing.settled:
+            return True
+        return bridge is not None and bridge.settled and bridge.open_lots >= abs(held_lots)
+
+    @property
+    def has_price(self) -> bool:
+        """Whether the engine would let a market order pass: live it denies one without a cached quote."""
+        return self._setup.live is None or self._strategy.cache.quote(self._id) is not None
 
     def targets(self) -> dict[int, WorkingOrder]:
         """The targets by rung."""
@@ -118,7 +149,7 @@ class OrderDesk:
         order: Any = None if order_id is None else self._strategy.cache.order(order_id)
         if order is None or order.is_closed:
             return None
-        level = order.trigger_price if slot.role == STOP else getattr(order, "price", None)
+        level = order.trigger_price if slot.role in _STOPS else getattr(order, "price", None)
         return WorkingOrder(
             order_id=str(order_id),
             ticks=0 if level is None else to_ticks(level.as_double(), self._ticks_per_unit),
@@ -132,23 +163,39 @@ class OrderDesk:
         self, role: str, side: int, lots: int, *, price: float = 0.0, risk_per_unit: float = 0.0
     ) -> None:
         """An order at the market; an exit is reduce-only, the others open or add at about `price`."""
+        slot = Slot(role)
         order = self._strategy.order_factory.market(
-            self._id, _side(side), self.quantity(lots), reduce_only=role == EXIT
+            self._id,
+            _side(side),
+            self.quantity(lots),
+            reduce_only=role == EXIT,
+            client_order_id=self._name(slot),
         )
-        self._send(order, Slot(role), price, risk_per_unit)
+        self._send(order, slot, price, risk_per_unit)
 
     def limit_entry(self, side: int, lots: int, ticks: int, *, post_only: bool, risk_per_unit: float) -> None:
         """An entry that rests at `ticks`."""
         order = self._strategy.order_factory.limit(
-            self._id, _side(side), self.quantity(lots), self._level(ticks), post_only=post_only
+            self._id,
+            _side(side),
+            self.quantity(lots),
+            self._level(ticks),
+            post_only=post_only,
+            client_order_id=self._name(Slot(ENTRY)),
         )
         self._send(order, Slot(ENTRY), self.price(ticks), risk_per_unit)
 
-    def move_entry(self, ticks: int) -> None:
-        """Move what is left of a resting entry, if the venue has taken it up."""
+    def move_entry(self, ticks: int, lots: int, *, risk_per_unit: float) -> bool:
+        """Move a resting entry and leave `lots` of it open; False while the venue has not taken it up."""
         order = self._working(Slot(ENTRY))
-        if order is not None and order.settled and order.ticks != ticks:
-            self._strategy.modify_order(ClientOrderId(order.order_id), price=self._level(ticks))
+        if order is None or not order.settled or order.ticks == ticks:
+            return False
+        order_id = ClientOrderId(order.order_id)
+        entry: Any = self._strategy.cache.order(order_id)
+        filled = self.lots(entry.filled_qty)
+        self._setup.under_way.add(order_id, self.price(ticks), risk_per_unit)
+        self._strategy.modify_order(order_id, quantity=self.quantity(lots + filled), price=self._level(ticks))
+        return True
 
     def cancel(self, role: str) -> None:
         """Cancel what works of a role; what the venue has not answered yet is left to the next event."""
@@ -175,16 +222,31 @@ class OrderDesk:
     def place(self, step: Place, *, is_reached: bool = False) -> None:
         """Send a new protective order; `is_reached`: the market is at or beyond its level."""
         factory, side, quantity = self._strategy.order_factory, _side(step.side), self.quantity(step.lots)
-        level = self._level(step.ticks)
-        if step.role == STOP:
+        level, slot, is_live = (
+            self._level(step.ticks),
+            Slot(step.role, step.rung),
+            self._setup.live is not None,
+        )
+        if step.role in _STOPS:
             order = factory.stop_market(
-                self._id, side, quantity, level, trigger_type=TriggerType.LAST_PRICE, reduce_only=True
+                self._id,
+                side,
+                quantity,
+                level,
+                trigger_type=TriggerType.MARK_PRICE if is_live else TriggerType.LAST_PRICE,
+                reduce_only=True,
+                client_order_id=self._name(slot),
             )
         else:
             order = factory.limit(
-                self._id, side, quantity, level, reduce_only=self._setup.reduce_only_targets or is_reached
+                self._id,
+                side,
+                quantity,
+                level,
+                reduce_only=self._setup.reduce_only_targets or is_reached,
+                client_order_id=self._name(slot),
             )
-        self._send(order, Slot(step.role, step.rung))
+        self._send(order, slot, closes=is_live and step.role == STOP)
 
     def _modify(self, step: Modify, close: float) -> None:
         order_id = ClientOrderId(step.order_id)
@@ -236,7 +298,20 @@ class OrderDesk:
                 found[slot.role].append(order)
         return found
 
-    def _send(self, order: Any, slot: Slot, price: float = 0.0, risk_per_unit: float = 0.0) -> None:
+    def _name(self, slot: Slot) -> ClientOrderId | None:
+        """Live an id that tells the role, None (the engine's own) otherwise."""
+        if self._setup.live is None:
+            return None
+        if not self._stamp:
+            self._stamp = _base36(self._strategy.clock.timestamp_ns() // 1_000_000)
+        self._named += 1
+        # 25 characters at most, or the adapter cannot put its mark before it
+        role = f"{_LETTERS[slot.role]}{slot.number}"
+        return ClientOrderId(f"{self._setup.order_tag}-{self._stamp}-{self._named}{role}")
+
+    def _send(
+        self, order: Any, slot: Slot, price: float = 0.0, risk_per_unit: float = 0.0, *, closes: bool = False
+    ) -> None:
         # known before it is sent: its events may arrive inside the call
         order_id: ClientOrderId = order.client_order_id
         self._by_slot[slot] = order_id
@@ -244,7 +319,56 @@ class OrderDesk:
         self.roles[str(order_id)] = slot.role
         if slot.role in _OPENING:
             self._setup.under_way.add(order_id, price, risk_per_unit)
-        self._strategy.submit_order(order)
+        if closes:
+            self._strategy.submit_order(order, params={"close_position": True})
+        else:
+            self._strategy.submit_order(order)
+
+    # -- live ----------------------------------------------------------------------------------------------
+
+    def take_rules(self) -> None:
+        """Take the venue's own instrument; RunFailedError when it trades in other steps than were planned."""
+        found: Any = self._strategy.cache.instrument(self._id)
+        planned = self._instrument
+        if (
+            found is None
+            or float(found.price_increment) != float(planned.price_increment)
+            or float(found.size_increment) != float(planned.size_increment)
+        ):
+            raise RunFailedError(
+                f"{self._id}: the venue's tick and step are not those that the run was made for"
+            )
+        self._instrument, self._digits = found, found.price_precision
+
+    def adopt(self) -> dict[str, str]:
+        """Take up orders of this instrument that are not known yet; returns what each is for, by id.
+
+        What carries no role of ours, or one that is taken, is cancelled.
+        """
+        adopted = {}
+        orders: list[Any] = self._strategy.cache.orders_open(instrument_id=self._id)
+        for order in orders:
+            order_id = order.client_order_id
+            if order_id in self._slots:
+                continue
+            slot = _slot_of(str(order_id))
+            if slot in self._by_slot or slot.role in (_FOREIGN, ENTRY, ADD):
+                slot = Slot(_FOREIGN, len(self._by_slot))
+                self._strategy.cancel_order(order_id)
+            self._by_slot[slot] = order_id
+            self._slots[order_id] = slot
+            adopted[str(order_id)] = self.roles[str(order_id)] = slot.role
+        return adopted
+
+    def entry_price(self) -> float:
+        """The average price of the open position; the middle of the quote, or NaN, where there is none."""
+        positions: list[Any] = self._strategy.cache.positions_open(instrument_id=self._id)
+        if positions:
+            return self.rounded(float(positions[0].avg_px_open))
+        quote: Any = self._strategy.cache.quote(self._id)
+        return (
+            math.nan if quote is None else (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2.0
+        )
 
     # -- units ---------------------------------------------------------------------------------------------
 
@@ -271,6 +395,19 @@ class OrderDesk:
 
     def _level(self, ticks: int) -> Price:
         return Price(self.price(ticks), self._digits)
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits
+
+
+def _slot_of(order_id: str) -> Slot:
+    match = _LIVE_ID.fullmatch(order_id)
+    return Slot(_FOREIGN) if match is None else Slot(_ROLES[match[1]], int(match[2]))
 
 
 def _side(side: int) -> OrderSide:

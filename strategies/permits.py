@@ -33,7 +33,7 @@ class Permits:
         self._setup = setup
         self._id = setup.instrument.id
         self._instrument = str(setup.instrument.id)
-        self._last_intent: tuple[int, int] | None = None
+        self._last_intent = setup.last_intent
         self._reader = AccountReader(
             strategy,
             setup.under_way,
@@ -43,6 +43,17 @@ class Permits:
             leverage=setup.leverage,
             costs=Costs(setup.limits.entry_cost, setup.limits.exit_cost),
         )
+
+    @property
+    def last_intent(self) -> tuple[int, int] | None:
+        """Time (ns UTC) and side of the last entry that was permitted."""
+        return self._last_intent
+
+    def remember(self, last_intent: tuple[int, int] | None) -> None:
+        """Go on after a restart: an entry of then, or before, is not permitted again."""
+        known = self._last_intent
+        if last_intent is not None and (known is None or last_intent[0] > known[0]):
+            self._last_intent = last_intent
 
     def hear(self, message: RiskMode) -> bool:
         """Keep the guard's newest word; False for one that is older than the one known."""
@@ -73,7 +84,7 @@ class Permits:
         verdict = assess(
             intent,
             price=price,
-            stop_distance=stop_distance(setup.stop, intent.side, features),
+            stop_distance=stop_distance(setup.stop, intent.side, features, intent.stop_scale),
             target_distance=setup.ladder[0][0] if setup.ladder else None,
             account=account,
             limits=setup.limits,
@@ -123,7 +134,8 @@ class Permits:
         """Whether an entry that rests may go on resting: under what would forbid it anew it may not."""
         mode, setup = self.mode, self._setup
         return (
-            mode is not None
+            getattr(self._strategy, "failure", None) is None
+            and mode is not None
             and ts_event - mode.ts_event <= setup.risk.mode_max_age
             and mode.lets_rest
             and self._instrument not in mode.blocked
@@ -134,6 +146,8 @@ class Permits:
         self, intent: Intent, ts_event: int, close: float, price: float, *, adding: bool
     ) -> tuple[Account, Headroom | Refused]:
         account, book = self._reader.read()
+        if getattr(self._strategy, "failure", None) is not None:
+            return account, Refused("failure", 0.0, 1.0)
         answer = authorise(
             intent,
             instrument=self._instrument,

@@ -126,7 +126,7 @@ def assess(
     log return. A regime that the sizing asks for and nobody knows is refused. `headroom` comes from
     `strategies.checks.authorise`: without its permission nothing is sized.
     """
-    stop = stop_distance * intent.stop_scale if intent.stop_distance is None else intent.stop_distance
+    stop = stop_distance if intent.stop_distance is None else intent.stop_distance
     target = intent.target_distance
     if target is None and target_distance is not None:
         target = target_distance * intent.target_scale

@@ -6,15 +6,26 @@ from typing import Any
 
 from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
 
+from actors.bar_time import length_ns
+from actors.state_file import StateFile
 from configs.trading import EntryConfig, StopConfig
 from strategies.book import UnderWay
+from strategies.memory import TradeMemory
 from strategies.open_trade import Ladder
 from strategies.trade import PlanParams
 from strategies.values import Inputs, InstrumentRules, Intent, Limits, RiskLimits, View
 
-__all__ = ["Instrument", "StrategySetup"]
+__all__ = ["Instrument", "LiveDuty", "StrategySetup"]
 
 Instrument = CryptoPerpetual | CurrencyPair
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveDuty:
+    """What a strategy is given at a real venue: whether it may enter, and where it remembers its trade."""
+
+    may_enter: bool
+    memory: StateFile[TradeMemory] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +39,10 @@ class StrategySetup:
     its client order ids its own: two characters or so, a venue takes 36 in all. `under_way` is the account's,
     one object for all of its strategies.
 
+    `last_intent` is the time (ns UTC) and side of the last entry sent before a restart, None for none.
+
     `reduce_only_targets`: False where the venue resizes the other reduce-only orders when one of several
-    targets fills, as the simulated one does (see `strategies.orders`).
+    targets fills, as the simulated one does (see `strategies.orders`). `live` is None in a backtest.
     """
 
     label: str
@@ -56,6 +69,13 @@ class StrategySetup:
     risk: RiskLimits
     rules: InstrumentRules
     under_way: UnderWay
+    last_intent: tuple[int, int] | None = None
+    live: LiveDuty | None = None
+
+    @property
+    def bar_ns(self) -> int:
+        """Length of a bar."""
+        return length_ns(self.bar_type)
 
     @property
     def priority(self) -> int:

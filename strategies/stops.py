@@ -25,16 +25,18 @@ def stop_inputs(stop: StopConfig, trailing: TrailingConfig | None) -> Inputs:
     return Inputs(by_method[stop.method]) | Inputs(trail)
 
 
-def stop_distance(config: StopConfig, side: int, features: Mapping[str, float]) -> float:
+def stop_distance(config: StopConfig, side: int, features: Mapping[str, float], scale: float = 1.0) -> float:
     """Distance of the stop from an entry at the close, as a fraction of it; `side` is +1 or -1.
 
+    `scale` stretches it, as an intent may ask.
+
     `features` are those of the bar at whose close is entered (causal: they know no later bar). A distance
-    that the market gives is kept within [min_pct, max_pct]; `percent` is taken as it is. NaN when a feature
-    that it needs is NaN or missing: no stop, no entry.
+    that the market gives is kept within [min_pct, max_pct], stretched or not; `percent` is taken as it is.
+    NaN when a feature that it needs is NaN or missing: no stop, no entry.
     """
     if config.method == "percent":
-        return config.pct / 100.0
-    distance = _market_distance(config, side, features)
+        return config.pct / 100.0 * scale
+    distance = _market_distance(config, side, features) * scale
     if math.isnan(distance):
         return math.nan
     return min(max(distance, config.min_pct / 100.0), config.max_pct / 100.0)

@@ -76,13 +76,15 @@ def test_an_entry_does_not_chase_beyond_its_limit():
         rows, {1: UP}, **entry(offset_bps=1, timeout_bars=1, on_timeout="reprice", max_chase_bps=20)
     )
     # first at 99.9 (99.99 down to the tick), then 100.0; 100.3 would be 40 bps from the first
-    assert [resting(result, bar) for bar in (1, 2, 3)] == [[(100.1, 99.9)], [(100.1, 100.0)], []]
+    # 10,000 were permitted: 100.1 of them at 99.9, at 100.0 a tick's worth fewer
+    assert [resting(result, bar) for bar in (1, 2, 3)] == [[(100.1, 99.9)], [(99.999, 100.0)], []]
 
 
 def test_an_entry_that_waited_in_vain_takes_the_market():
     result = desk(quiet(7), {1: UP}, **entry(on_timeout="market"))
-    assert result.fills() == [Fill(3, "entry", "BUY", 101.01, 100.0)]
-    assert result.states()[3].position == 101.01
+    # 101.01 rested at 99, for a loss of 2.0988 each at the stop; at 100 each loses 2.12: a hundredth fewer
+    assert result.fills() == [Fill(3, "entry", "BUY", 99.999, 100.0)]
+    assert result.states()[3].position == 99.999
     assert [(role, level) for role, _, _, _, level, _ in result.states()[3].orders] == [("stop", 98.0)]
     assert [detail["reasons"] for _, detail in result.audit("intent")] == [
         ["probability_high"],

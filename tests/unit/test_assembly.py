@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from actors.audit import AuditActor
@@ -214,3 +215,41 @@ def test_each_strategy_with_a_feed_gets_its_forecaster_and_all_are_components():
 
 def test_the_bar_type_is_that_of_the_run():
     assert str(setup(run(strategy(), data={"bar": "5m"})).bar_type) == f"{BTC}-5-MINUTE-LAST-EXTERNAL"
+
+
+LABEL = {"horizon_bars": 60, "take_profit_pct": 1.0, "stop_loss_pct": 1.0}
+
+
+def kelly(label: dict[str, float], **strategy_groups: object) -> RunConfig:
+    config = run(strategy(model="direction", sizing={"method": "kelly"}, **strategy_groups))
+    named = config.model_dump() | {"models": [{"name": "direction", "label": label}]}
+    return RunConfig.model_validate(named)
+
+
+def test_kelly_bets_only_on_the_barriers_that_the_probability_is_of():
+    check_strategies(kelly(LABEL, stop={"pct": 1.0}, targets={"pct": 1.0}))
+    for label, stop, targets in (
+        (LABEL, {"pct": 2.0}, {"pct": 1.0}),
+        (LABEL, {"pct": 1.0}, {"pct": 4.0}),
+        (LABEL, {"method": "atr"}, {"pct": 1.0}),
+        (LABEL, {"pct": 1.0}, {"tranches": [{"pct": 1.0, "close_pct": 50}]}),
+        (LABEL | {"take_profit_pct": 2.0}, {"pct": 1.0}, {"pct": 2.0}),
+    ):
+        with pytest.raises(ConfigError, match=r"strategies\.0\.sizing\.method kelly"):
+            check_strategies(kelly(label, stop=stop, targets=targets))
+
+
+def test_the_guards_limits_on_what_moves_together_come_from_the_run_file():
+    config = run(
+        strategy(), strategy(ETH), risk={"portfolio": {"correlation_days": 9, "cluster_correlation": 0.4}}
+    )
+    guard = built(config).guard
+    assert guard._threshold == 0.4
+    hours = np.arange(24 * 20) * 3_600_000_000_000
+    rng = np.random.default_rng(1)
+    shared, own = rng.normal(0, 0.01, len(hours)), rng.normal(0, 0.01, len(hours))
+    old = np.arange(len(hours)) < 24 * 10  # ten days alike, then ten days apart: nine are looked at
+    guard.warm_up(BTC, hours, 100 * np.exp(np.cumsum(shared)))
+    guard.warm_up(ETH, hours, 100 * np.exp(np.cumsum(np.where(old, shared, own))))
+    assert guard._tracker.clusters(0.4) in ((), ((BTC,), (ETH,)))
+    assert abs(guard._tracker.matrix()[0, 1]) < 0.3

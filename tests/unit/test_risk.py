@@ -344,7 +344,7 @@ def test_a_limit_with_nothing_left_refuses_under_its_own_name(limits, account, r
         ({"target": 1e-9}, "target_distance"),
         ({"target": math.nan}, "target_distance"),
         ({"target": math.inf}, "target_distance"),
-        ({"intent": LONG._replace(stop_scale=0.0)}, "stop_distance"),
+        ({"intent": LONG._replace(stop_scale=0.0)}, "stop_scale"),
         ({"intent": LONG._replace(stop_scale=math.nan, stop_distance=0.02)}, "stop_scale"),
         ({"intent": LONG._replace(target_scale=math.nan, target_distance=0.04)}, "target_scale"),
         ({"account": ACCOUNT._replace(free_margin=math.nan)}, "free_margin"),
@@ -378,9 +378,10 @@ def test_an_intents_own_stop_overrides_the_run_files():
     assert approved.quantity == 0.178  # 100 / (50,000 x 1.12 %) = 0.17857
 
 
-def test_an_intents_scales_stretch_the_run_files_distances_and_not_its_own():
-    approved = size(LONG._replace(stop_scale=1.5, target_scale=2.0))
-    assert (approved.stop_distance, approved.target_distance) == (pytest.approx(0.03), pytest.approx(0.08))
+def test_an_intents_scale_stretches_the_run_files_target_and_not_its_own():
+    """The stop comes stretched already (`strategies.stops`), within its own bounds."""
+    approved = size(LONG._replace(stop_scale=1.5, target_scale=2.0), stop=0.03)
+    assert (approved.stop_distance, approved.target_distance) == (0.03, pytest.approx(0.08))
     assert approved.quantity == 0.064  # 100 / (50,000 x 3.12 %) = 0.0641
     own = size(LONG._replace(stop_distance=0.01, target_distance=0.03, stop_scale=1.5, target_scale=2.0))
     assert (own.stop_distance, own.target_distance) == (0.01, 0.03)

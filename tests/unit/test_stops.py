@@ -64,3 +64,11 @@ def test_without_its_feature_there_is_no_distance(method, side, value):
     names = stop_inputs(config, None).features
     features = {} if value is None else dict.fromkeys(names, value)
     assert math.isnan(stop_distance(config, side, features))
+
+
+def test_an_intents_stretch_stays_within_the_bounds_of_a_distance_from_the_market():
+    wide = StopConfig(method="atr", atr_multiple=2.0, min_pct=0.5, max_pct=3.0)
+    assert stop_distance(wide, 1, {"atr_pct_14": 1.2}, 1.2) == pytest.approx(0.0288)
+    assert stop_distance(wide, 1, {"atr_pct_14": 1.2}, 1.5) == pytest.approx(0.03)  # 3.6 % asked for
+    assert stop_distance(wide, 1, {"atr_pct_14": 0.3}, 0.5) == pytest.approx(0.005)
+    assert stop_distance(StopConfig(pct=2.0), 1, {}, 1.5) == pytest.approx(0.03)
