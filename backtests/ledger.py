@@ -26,6 +26,7 @@ __all__ = [
     "equity_curve",
     "liquidation_breach",
     "reconcile",
+    "reconcile_trades",
 ]
 
 Floats = NDArray[np.float64]
@@ -219,3 +220,16 @@ def reconcile(
                 f"ledger's final {what} {ours:.8f} differs from the engine's {theirs:.8f} {currency.code}; "
                 "no result is written"
             )
+
+
+def reconcile_trades(positions: pd.DataFrame, equity: pd.DataFrame, starting_balance: float) -> None:
+    """Check that the trades' net profits add up to the change of the equity: no cost and no funding is lost.
+
+    To 0.01 of the quote currency or one part in a million. RunFailedError with both numbers.
+    """
+    ours, whole = float(positions["net_pnl"].sum()), float(equity["equity"].iloc[-1]) - starting_balance
+    if not abs(ours - whole) <= max(0.01, 1e-6 * abs(starting_balance)):
+        raise RunFailedError(
+            f"the trades' net profits add up to {ours:.8f}, the equity changed by {whole:.8f}; "
+            "no result is written"
+        )

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from actors.audit import decisions_frame, decisions_hash
 from backtests.bundle import ResultTables, check_destination, publish, write_bundle
-from backtests.ledger import equity_curve, liquidation_breach, reconcile
+from backtests.ledger import equity_curve, liquidation_breach, reconcile, reconcile_trades
 from backtests.records import fills_from_engine, orders_from_engine
 from backtests.report import write_report
 from backtests.session import Inputs, Outcome, execute, model_test, predictor_key, prepare
-from backtests.summary import summarise
+from backtests.summary import idle_strategies, last_word, summarise
 from backtests.trades import trades
 from configs.console import command_app, emit_json, err, out, run_app, status
 from configs.load import config_hash, load_run
@@ -100,6 +100,7 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         decisions=decisions,
         adaptive=run.venue.adaptive_high_low,
     )
+    reconcile_trades(positions, equity, run.venue.starting_balance)
     tables = ResultTables(
         orders=orders,
         fills=fills,
@@ -109,7 +110,13 @@ def _results(inputs: Inputs, outcome: Outcome) -> tuple[ResultTables, dict[str, 
         model_test=model_test(inputs),
     )
     breach = liquidation_breach(inputs.bars, fills, payments, run.venue.starting_balance, inputs.instruments)
-    warnings = [*inputs.warnings, *_cautions(inputs), *([breach] if breach else [])]
+    warnings = [
+        *inputs.warnings,
+        *_cautions(inputs),
+        *idle_strategies(run, positions, decisions),
+        *last_word(decisions),
+        *([breach] if breach else []),
+    ]
     summary = summarise(
         run,
         tables=tables,

@@ -16,7 +16,8 @@ Amounts are in `currency`. What the numbers mean:
   their net losses, None without a loss.
 - `expectancy_r`: mean R multiple of the trades that had a stop; `exit_efficiency`: gross profit of the
   trades with a favourable move over their summed `mfe` (`backtests.trades`).
-- `refusals`: intents and additions that were refused, counted by check, the commonest first.
+- `refusals`: intents and additions that were refused, one a bar, counted by check, the commonest first.
+- `mode_hours`: hours of the traded period under each word of the guard: mode and its first reason.
 - `exposure_pct`: share of bar closes with an open position; `turnover`: traded notional over the starting
   balance; `trades_per_day`: per 24 hours of the traded period.
 - `bars` counts all instruments' bars, `bars_per_sec` them per CPU second of the engine run alone.
@@ -28,6 +29,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -38,11 +40,13 @@ from backtests.bundle import ResultTables
 from configs.schema import RunConfig
 from models import scores
 
-__all__ = ["daily_returns", "summarise"]
+__all__ = ["daily_returns", "idle_strategies", "last_word", "summarise"]
 
 Floats = NDArray[np.float64]
 
 _DAYS_A_YEAR = 365
+_ENGINE_SUFFIX = r"-001(-\d+)?$"  # what the engine makes of a strategy's label
+_MOSTLY = 0.8  # refused beyond this share is worth a word
 _DAY_NS = 86_400_000_000_000
 
 
@@ -81,6 +85,7 @@ def summarise(
         **_trading(positions),
         **_quality(positions),
         "refusals": _refusals(tables.decisions),
+        "mode_hours": _mode_hours(tables.decisions, run.data.end),
         **_account(tables, run.venue.starting_balance),
         **_risk(tables.equity, run.venue.starting_balance, days),
         "orders": len(tables.orders),
@@ -175,6 +180,57 @@ def _quality(positions: pd.DataFrame) -> dict[str, Any]:
         "expectancy_r": float(r_multiple.mean()) if len(r_multiple) else None,
         "exit_efficiency": float(moved["gross_pnl"].sum() / moved["mfe"].sum()) if len(moved) else None,
     }
+
+
+def last_word(decisions: pd.DataFrame) -> list[str]:
+    """A line when entries were forbidden until the end for a reason that time alone does not end."""
+    words = _words(decisions)
+    if not words or words[-1][1] not in ("PAUSED", "HALTED"):
+        return []
+    lasting = [code for code in words[-1][2] if code == "max_drawdown" or code.startswith("halt_")]
+    if not lasting:
+        return []
+    free = [i for i, word in enumerate(words) if lasting[0] not in word[2]]
+    began = words[free[-1] + 1 if free else 0]
+    when = f"{began[0]:%Y-%m-%d %H:%M}"
+    return [
+        f"no entries since {when} UTC ({', '.join(lasting)}): only a command `resume` would have ended it"
+    ]
+
+
+def _words(decisions: pd.DataFrame) -> list[tuple[pd.Timestamp, str, list[str]]]:
+    """The guard's words in order: time, mode, reasons."""
+    said = decisions[(decisions["kind"] == "risk") & decisions["detail"].str.contains('"mode"', regex=False)]
+    details = map(json.loads, said["detail"])
+    return [(ts, d["mode"], d.get("reasons", [])) for ts, d in zip(said["ts_event"], details, strict=True)]
+
+
+def _mode_hours(decisions: pd.DataFrame, end: datetime) -> dict[str, float]:
+    words = _words(decisions)
+    until = [ts for ts, _, _ in words[1:]] + [pd.Timestamp(end)] * bool(words)
+    hours: dict[str, float] = {}
+    for (since, mode, reasons), ended in zip(words, until, strict=True):
+        name = ":".join((mode, *reasons[:1]))
+        hours[name] = hours.get(name, 0.0) + (ended - since).total_seconds() / 3600.0
+    return dict(sorted(hours.items(), key=lambda item: -item[1]))
+
+
+def idle_strategies(run: RunConfig, positions: pd.DataFrame, decisions: pd.DataFrame) -> list[str]:
+    """A line for each strategy that made no trade, or whose wishes were mostly refused: how many and why."""
+    lines = []
+    labels = positions["strategy"].str.replace(_ENGINE_SUFFIX, "", regex=True)
+    for strategy in run.strategies:
+        mine = decisions[decisions["component"] == strategy.label]
+        refusals = _refusals(mine)
+        refused = sum(refusals.values())
+        approved = int((mine["kind"] == "approval").sum())
+        trades = int((labels == strategy.label).sum())
+        if trades and refused <= _MOSTLY * (refused + approved):
+            continue
+        why = "; ".join(f"{check} {count:,}" for check, count in list(refusals.items())[:3])
+        wished = f"wished to enter on {refused + approved:,} bars, {approved:,} were approved"
+        lines.append(f"{strategy.label}: {trades} trades; {wished}" + (f"; refused: {why}" if why else ""))
+    return lines
 
 
 def _refusals(decisions: pd.DataFrame) -> dict[str, int]:

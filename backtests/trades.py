@@ -62,7 +62,8 @@ def trades(
 
     Partial fills and scaling add up; a fill that crosses zero ends one trade (reason `reversal`) and begins
     the next, its costs shared by quantity. A position still open is a last row with reason `open`, marked to
-    the last close. Funding belongs to the trade with entry < time <= exit. `bars_held` counts the closes
+    the last close. Funding belongs to the trade with entry < time <= exit, of an
+    entry that rested and filled inside the bar with entry <= time. `bars_held` counts the closes
     after the entry up to the exit. `return_pct` is net profit on entry notional.
 
     `orders` gives the first stop and target price (else NaN); `decisions` the confidence of the last intent
@@ -109,6 +110,7 @@ def _instrument_trades(
     bounds = np.searchsorted(legs.trade, np.arange(legs.trade[-1] + 2))
     strategy, roles = fills["strategy"].tolist(), fills["role"].tolist()
     fee, slippage = fills["fee"].to_numpy(np.float64), fills["slippage"].to_numpy(np.float64)
+    maker = (fills["liquidity"] == "MAKER").to_numpy(np.bool_)
     path = excursions(fills, instrument, bars, adaptive=adaptive)
     rows = []
     for k, (a, b) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
@@ -116,9 +118,9 @@ def _instrument_trades(
         opened = bool(legs.position[b - 1])
         entry, exit_ = int(ts[at[0]]), int(bars.ts_event[-1]) if opened else int(ts[at[-1]])
         row = _priced(legs, price, a, b, float(bars.close[-1]))
-        funding = (
-            paid[np.searchsorted(paid_at, exit_, "right")] - paid[np.searchsorted(paid_at, entry, "right")]
-        )
+        # an entry at a close comes after that time's funding, one that filled inside the bar before it
+        first = np.searchsorted(paid_at, entry, "left" if maker[at[0]] else "right")
+        funding = paid[np.searchsorted(paid_at, exit_, "right")] - paid[first]
         fees, slipped = float(fee[at] @ share), float(slippage[at] @ share)
         net = row["gross_pnl"] - fees - slipped + float(funding)
         held = np.searchsorted(bars.ts_event, [entry, exit_], "right")

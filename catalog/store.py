@@ -144,6 +144,11 @@ class Catalog:
                 f"the file of instrument {instrument_id} in catalog {self.path} cannot be read ({error}); "
                 f"delete {self.path}/data/*/{instrument_id} and ingest again"
             ) from error
+        if not found:
+            raise DataError(
+                f"the file of instrument {instrument_id} in catalog {self.path} holds no instrument; "
+                f"delete {self.path}/data/*/{instrument_id} and ingest again"
+            )
         return found[-1]
 
     def instrument_ids(self) -> list[str]:
@@ -193,7 +198,14 @@ class Catalog:
             return []
         first, last = _closes(start, end, interval_ns(interval))
         name = bar_type(instrument_id, interval)
-        return ParquetDataCatalog(str(self.path)).query_bars([name], start=first, end=last)
+        bars: list[Bar] = ParquetDataCatalog(str(self.path)).query_bars([name], start=first, end=last)
+        strange = next((str(bar.bar_type) for bar in bars if str(bar.bar_type) != name), None)
+        if strange is not None:
+            raise DataError(
+                f"catalog {self.path}: among the bars of {name} lie some of {strange}; delete "
+                f"{self.path}/data/bars/{name} and ingest again"
+            )
+        return bars
 
     def bar_intervals(self, instrument_id: str) -> list[str]:
         """The intervals for which bars of the instrument are stored, shortest first."""

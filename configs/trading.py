@@ -65,13 +65,13 @@ class StopConfig(Group):
 
     `percent`: `pct` from the entry. `atr`: `atr_multiple` times ATR(14). `structure`: `buffer_pct` beyond the
     lowest low (highest high for a short) of the last 20 bars. `volatility`: `volatility_multiple` times the
-    standard deviation of a one-bar return over 20 bars, scaled to `volatility_bars`. A distance that the
+    root mean square of a one-bar return over 20 bars, scaled to `volatility_bars`. A distance that the
     market gives is kept within [min_pct, max_pct]. Break-even is the first entry's price, costs and additions
     aside.
     """
 
     method: Literal["percent", "atr", "structure", "volatility"] = "percent"
-    pct: Positive = 2.0
+    pct: Annotated[float, Field(gt=0, lt=100)] = 2.0
     atr_multiple: Positive = 2.0
     buffer_pct: NonNegative = 0.1
     volatility_multiple: Positive = 2.0
@@ -136,6 +136,11 @@ class ScaleInConfig(Group):
     def _ordered(self) -> "ScaleInConfig":
         if any(gain == 0.0 for gain in self.at_pct) or len(set(self.at_pct)) < len(self.at_pct):
             raise ValueError(f"at_pct must be different gains, none of them 0, got {list(self.at_pct)}")
+        sides = [[g for g in self.at_pct if g > 0.0], [-g for g in self.at_pct if g < 0.0]]
+        if any(side != sorted(side) for side in sides) or (all(sides) and len(self.at_pct) > 1):
+            raise ValueError(
+                f"at_pct must grow away from the entry, all on one side, got {list(self.at_pct)}"
+            )
         if any(gain < 0.0 for gain in self.at_pct) and not self.into_loss:
             raise ValueError("at_pct below 0 adds into a loss: set into_loss: true if that is meant")
         return self
@@ -225,8 +230,8 @@ class DayLimits(Group):
     max_loss_pct: Percent | None = 3.0
     max_entries_hour: int | None = Field(default=None, ge=1)
     max_entries_day: int | None = Field(default=None, ge=1)
-    loss_streak: int | None = Field(default=6, ge=1)
-    loss_streak_pause_minutes: Positive = 240.0
+    loss_streak: int | None = Field(default=10, ge=1)
+    loss_streak_pause_minutes: Positive = 120.0
     stop_out_pause_minutes: NonNegative = 0.0
     low_profit: LowProfit | None = None
 
@@ -288,7 +293,7 @@ class PerformanceGuard(Group):
     hysteresis: float = Field(default=0.1, ge=0, le=1)
     pause_hours: Positive = 24.0
     probation_multiplier: float = Field(default=0.25, gt=0, le=1)
-    probation_trades: int = Field(default=5, ge=1)
+    probation_trades: int = Field(default=10, ge=1)
 
 
 class KillSwitch(Group):

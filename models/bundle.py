@@ -39,7 +39,7 @@ MODEL, METADATA, SCHEMA, MANIFEST = "model.onnx", "metadata.json", "feature_sche
 FILES = (SCHEMA, METADATA, MODEL)  # in the manifest's order
 INPUT, OUTPUT = "x", "p"  # the graph's own names
 _VERSION_DIGITS = 12
-_ADVICE = "delete the folder and train again"
+_ADVICE = "train again, and delete this folder if it is a damaged bundle"
 
 
 def canonical_json(value: Any) -> bytes:

@@ -38,6 +38,7 @@ __all__ = [
     "check_strategies",
     "forecast_spec",
     "observed_inputs",
+    "trade_file",
 ]
 
 
@@ -80,6 +81,10 @@ def check_strategies(run: RunConfig) -> None:
     for index, strategy in enumerate(run.strategies):
         module, params = strategy_and_params(strategy.use, strategy.signal, f"strategies.{index}")
         _check_models(getattr(module, "models_read", lambda _: ())(params), strategy, f"strategies.{index}")
+        if strategy.model is None and getattr(module, "NEEDS_MODEL", False):
+            raise ConfigError(
+                f"strategies.{index}.model: {strategy.use} lives on a probability; name one of `models`"
+            )
         _check_kelly(run, strategy, f"strategies.{index}")
         if run.data.ticks:
             _check_tape(_inputs(module, params, strategy), strategy, f"strategies.{index}")
@@ -173,8 +178,13 @@ def assemble(
 
 
 def _duty(config: StrategyConfig, state_path: Path | None, may_enter: bool) -> LiveDuty:
-    path = None if state_path is None else state_path.with_name(f"trade-{config.label}.json")
-    return LiveDuty(may_enter=may_enter, memory=None if path is None else StateFile(path, TradeMemory))
+    memory = None if state_path is None else StateFile(trade_file(state_path, config), TradeMemory)
+    return LiveDuty(may_enter=may_enter, memory=memory)
+
+
+def trade_file(state_path: Path, strategy: StrategyConfig) -> Path:
+    """Where a live strategy remembers its trade: beside the guard's file."""
+    return state_path.with_name(f"trade-{strategy.label}.json")
 
 
 def _polls(run: RunConfig) -> bool:

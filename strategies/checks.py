@@ -91,7 +91,7 @@ def _mode(mode: RiskView | None, ts_event: int, limits: RiskLimits) -> Refused |
         return Refused("mode_stale", max_age_secs, age / _NS_PER_SEC)
     if mode.mode not in ("NORMAL", "REDUCED"):
         known = mode.mode.lower() if mode.mode in ("PAUSED", "HALTED") else "unknown"
-        return Refused(f"mode_{known}", 1.0, 0.0)
+        return Refused(":".join((f"mode_{known}", *mode.reasons[:1])), 1.0, 0.0)
     if not 0.0 < mode.multiplier <= _MAX_MULTIPLIER:
         return Refused("mode_multiplier", _MAX_MULTIPLIER, mode.multiplier)
     return None if mode.blocked is None else Refused(f"blocked:{mode.blocked}", 1.0, 0.0)

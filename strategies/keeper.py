@@ -22,6 +22,7 @@ from strategies.venue_stop import BRIDGE, match_stop
 
 __all__ = ["Care", "TradeKeeper"]
 
+_STOP_AGAIN_NS = 1_000_000_000
 _LAST_RESORT = 0.01  # stop distance of a position that nothing else is known about
 
 
@@ -60,6 +61,7 @@ class TradeKeeper:
         self._last_fill = ""
         self._anchored_at = -1
         self._refused_changes: dict[str, int] = {}
+        self._stop_again = 0
         self._bars = 0
         self._flat_since = -setup.cool_off_bars
         self._ts = 0
@@ -306,6 +308,8 @@ class TradeKeeper:
     def _was_refused(self, step: Step) -> bool:
         """Whether the venue has refused to change this order at this bar already."""
         if isinstance(step, Place):
+            if step.role == STOP:  # live: its position is on its way out
+                return self._now() < self._stop_again
             return step.role == BRIDGE and self._refused_changes.get(BRIDGE) == self._bars
         is_kept = isinstance(step, Modify) or self._setup.live is not None
         return is_kept and self._refused_changes.get(step.order_id) == self._bars
@@ -421,6 +425,7 @@ class TradeKeeper:
                 return
         self._journal.order_refused(slot.role, reason)
         if slot.role == STOP:
+            self._stop_again = 0 if self._setup.live is None else self._now() + _STOP_AGAIN_NS
             self.exit("stop_refused")
 
     def _anchor_again(self) -> None:
@@ -462,6 +467,9 @@ class TradeKeeper:
         self.trade, self.pending = opened, None
         if flat_bars is not None:
             self._flat_since = -flat_bars
+
+    def _now(self) -> int:
+        return int(self._strategy.clock.timestamp_ns())
 
     def _held_lots(self) -> int:
         """The signed position, asked of the engine."""

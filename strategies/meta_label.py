@@ -21,7 +21,9 @@ from configs.groups import Group
 from strategies.primary import EmaCross, PrimaryRule, primary_features, primary_side
 from strategies.values import Inputs, Intent, View
 
-__all__ = ["Params", "decide", "inputs"]
+__all__ = ["NEEDS_MODEL", "Params", "decide", "inputs"]
+
+NEEDS_MODEL = True
 
 
 class Params(Group):

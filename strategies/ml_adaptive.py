@@ -18,7 +18,9 @@ from configs.groups import Group, Positive
 from models.regime import Regime
 from strategies.values import Inputs, Intent, View
 
-__all__ = ["Exits", "Params", "decide", "inputs"]
+__all__ = ["NEEDS_MODEL", "Exits", "Params", "decide", "inputs"]
+
+NEEDS_MODEL = True
 
 Threshold = Annotated[float, Field(ge=0.5, lt=1.0)]
 

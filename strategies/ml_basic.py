@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 from configs.groups import Group
 from strategies.values import Intent, View
 
-__all__ = ["Params", "decide", "quiet_band"]
+__all__ = ["NEEDS_MODEL", "Params", "decide", "quiet_band"]
+
+NEEDS_MODEL = True
 
 
 class Params(Group):

@@ -19,7 +19,9 @@ from configs.groups import Group
 from models.exogenous import FEAR_GREED
 from strategies.values import Inputs, Intent, View
 
-__all__ = ["Params", "decide", "inputs"]
+__all__ = ["NEEDS_MODEL", "Params", "decide", "inputs"]
+
+NEEDS_MODEL = True
 
 _NEUTRAL = 50.0
 

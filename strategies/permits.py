@@ -174,4 +174,4 @@ class Permits:
             return None
         cluster = next((c for c in mode.clusters if self._instrument in c), ())
         blocked = mode.blocked.get(self._instrument)
-        return RiskView(mode.ts_event, str(mode.mode), mode.multiplier, blocked, cluster)
+        return RiskView(mode.ts_event, str(mode.mode), mode.multiplier, blocked, cluster, mode.reasons)

@@ -179,7 +179,7 @@ class RiskView(NamedTuple):
     """The guard's last word as one instrument sees it.
 
     `blocked` is why this instrument may not enter (None: it may), `cluster` the instruments that move
-    together with it.
+    together with it, `reasons` what holds the account's risk down.
     """
 
     ts_event: int
@@ -187,6 +187,7 @@ class RiskView(NamedTuple):
     multiplier: float
     blocked: str | None = None
     cluster: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 class Headroom(NamedTuple):

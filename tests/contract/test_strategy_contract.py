@@ -219,6 +219,14 @@ def test_where_shorting_is_forbidden_it_never_wishes_to_open_one(module: ModuleT
 
 
 @each_strategy
+def test_where_shorting_is_forbidden_no_bar_of_a_market_makes_it_wish_for_one(module: ModuleType):
+    params = module.Params()
+    flat = [replace(view, side=0, allow_short=False) for view in market_views(module)]
+    intents = [module.decide(view, params) for view in flat]
+    assert {intent.side for intent in intents if intent is not None} == {1}
+
+
+@each_strategy
 @given(data=st.data())
 def test_forecasts_it_calls_quiet_never_lead_to_an_intent(module: ModuleType, data: st.DataObject):
     """The forecaster keeps them back: were one of them acted on, it would be lost."""

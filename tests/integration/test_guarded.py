@@ -113,7 +113,7 @@ def test_the_last_entry_that_a_quota_allows_may_rest_and_the_next_is_refused():
     risk = {"day": {"max_entries_hour": 1}}
     result = desk(flat_rows(10, b4=(100, 100, 98, 99)), {1: UP, 6: DOWN, 8: UP}, risk=risk, entry=RESTING)
     assert [(f.bar, f.role) for f in result.fills()] == [(4, "entry"), (6, "exit")]
-    assert refusals(result) == [(8, "mode_paused")]
+    assert refusals(result) == [(8, "mode_paused:entries_hour")]
 
 
 def test_a_resting_entry_goes_when_the_word_grows_old_or_blocks_the_symbol():
@@ -142,7 +142,7 @@ def test_the_real_guard_pauses_a_strategy_that_lost_too_much_in_a_day():
     # the stop costs 200 and 11.88 of fees: 0.21 % of 100,000
     rows = flat_rows(9, b3=(100, 100, 97, 98))
     result = desk(rows, {1: UP, 5: UP}, risk={"day": {"max_loss_pct": 0.2}})
-    assert refusals(result) == [(5, "mode_paused")]
+    assert refusals(result) == [(5, "mode_paused:daily_loss")]
 
 
 # -- what the guard hears -----------------------------------------------------------------------------------

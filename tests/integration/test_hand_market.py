@@ -211,7 +211,7 @@ def test_two_runs_of_the_hand_market_give_identical_books() -> None:
 
 def test_the_summary_adds_up_to_the_hand_made_result() -> None:
     simulation, _, fills, orders, positions, equity = _run_perpetual(adaptive=False)
-    empty = pd.DataFrame(columns=["kind", "detail"])
+    empty = pd.DataFrame(columns=["ts_event", "kind", "detail"]).astype({"detail": "str"})
     tables = ResultTables(orders, fills, positions, equity, decisions=empty, model_test=empty)
     summary = summarise(
         config(instrument()),

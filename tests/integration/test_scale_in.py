@@ -112,7 +112,7 @@ def test_nothing_is_added_when_the_risk_mode_forbids_new_risk():
     risk = {"day": {"max_loss_pct": 0.001, "loss_streak": None}}
     result = desk(flat_rows(6, b3=UP_TWO), {1: UP}, risk=risk, **NO_TARGET)
     assert adds(result) == []
-    assert [(bar, d["check"]) for bar, d in result.audit("refusal")] == [(3, "mode_paused")]
+    assert [(bar, d["check"]) for bar, d in result.audit("refusal")] == [(3, "mode_paused:daily_loss")]
 
 
 def test_into_a_loss_only_when_asked():

@@ -94,11 +94,17 @@ def test_values_that_do_not_fit_together_are_one_line():
 
 def test_the_second_strategy_is_counted_as_such():
     with pytest.raises(ConfigError, match=r"^strategies\.1\.use: "):
-        check_strategies(run(strategy(), strategy(ETH, use="nothing")))
+        check_strategies(run(strategy(model="direction"), strategy(ETH, use="nothing")))
 
 
 def test_check_strategies_is_content_with_a_right_run():
-    check_strategies(run(strategy(signal={"threshold": 0.6}), strategy(ETH)))
+    first = strategy(model="direction", signal={"threshold": 0.6})
+    check_strategies(run(first, strategy(ETH, use="momentum_leverage")))
+
+
+def test_a_strategy_that_lives_on_a_model_must_be_given_one():
+    with pytest.raises(ConfigError, match=r"strategies\.0\.model: ml_basic lives on a probability"):
+        check_strategies(run(strategy()))
 
 
 @pytest.mark.parametrize("name", ["base", "risk", "trade", "protect", "assembly", "values"])

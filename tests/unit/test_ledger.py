@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtests.ledger import equity_curve, liquidation_breach, reconcile
+from backtests.ledger import equity_curve, liquidation_breach, reconcile, reconcile_trades
 from backtests.records import FILL_COLUMNS, ORDER_COLUMNS, fills_from_engine, orders_from_engine
 from backtests.trades import TRADE_COLUMNS, trades
 from backtests.venue import FundingPayment, payments_frame
@@ -107,6 +107,23 @@ def test_funding_belongs_to_the_trade_held_at_its_time() -> None:
     table = trades(fills, payments, {BTC: MARKET})
     assert table["funding"].tolist() == [-3.0, -4.0]
     assert table["net_pnl"].tolist() == [-3.0, -4.0]
+
+
+def test_funding_at_the_bar_of_an_entry_belongs_to_the_trade_only_when_the_entry_rested() -> None:
+    """One at the close comes after the funding; one that filled inside the bar held the position by then."""
+    fills = _fills((2, 1, 100.0, "entry"), (4, -1, 101.0, "exit"))
+    paid = _payments((2, -3.0), (3, -5.0))
+    assert trades(fills, paid, {BTC: MARKET})["funding"].tolist() == [-5.0]
+    fills.loc[0, "liquidity"] = "MAKER"
+    assert trades(fills, paid, {BTC: MARKET})["funding"].tolist() == [-8.0]
+
+
+def test_trades_that_do_not_add_up_to_the_equity_are_no_result() -> None:
+    table = pd.DataFrame({"net_pnl": [5.0, -2.0]})
+    curve = pd.DataFrame({"equity": [1000.0, 1003.0]})
+    reconcile_trades(table, curve, 1000.0)
+    with pytest.raises(RunFailedError, match=r"add up to 3\.0+, the equity changed by 4\.0"):
+        reconcile_trades(table, curve, 999.0)
 
 
 def test_bars_held_counts_closes_and_not_minutes() -> None:

@@ -356,9 +356,9 @@ def test_any_json_value_set_is_the_value_read(value: Any) -> None:
 @SMALL_BUT_DEEP
 @given(pct=st.floats(1e-6, 1e6), days=st.integers(1, 3650))
 def test_numbers_survive_set_bit_for_bit(pct: float, days: int) -> None:
-    run = load_run(None, [f"strategies.0.stop.pct={pct!r}", f"data.synthetic.days={days}"])
+    run = load_run(None, [f"strategies.0.targets.pct={pct!r}", f"data.synthetic.days={days}"])
     assert run.data.synthetic is not None
-    assert (run.strategies[0].stop.pct, run.data.synthetic.days) == (pct, days)
+    assert (run.strategies[0].targets.pct, run.data.synthetic.days) == (pct, days)
 
 
 @SMALL_BUT_DEEP

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,3 +146,24 @@ def test_an_instrument_that_cannot_be_written_leaves_the_old_one(
             catalog_with(tmp_path, "ETHUSDT-PERP.BINANCE")
     assert _content(tmp_path) == before
     assert catalog.instrument_ids() == [BTC]
+
+
+ETH = "ETHUSDT-PERP.BINANCE"
+
+
+def test_another_instruments_file_among_the_bars_is_named(tmp_path: Path) -> None:
+    catalog = catalog_with(tmp_path, BTC, ETH, columns=bars(10))
+    catalog.write_bars(ETH, "1m", bars(10, price=2_000.0))
+    (theirs,) = (tmp_path / FOLDER).glob("*.parquet")
+    (mine,) = (tmp_path / FOLDER.replace("BTC", "ETH")).glob("*.parquet")
+    shutil.copy(theirs, mine)
+    with pytest.raises(DataError, match=r"among the bars of ETHUSDT.* lie some of BTCUSDT"):
+        catalog.engine_bars(ETH, "1m", JUNE, JUNE + HOUR_NS)
+
+
+def test_an_instruments_file_without_anything_in_it_is_one_line(tmp_path: Path) -> None:
+    catalog = catalog_with(tmp_path)
+    (file,) = (tmp_path / "data").rglob(f"{BTC}/*.parquet")
+    file.write_bytes(b"")
+    with pytest.raises(DataError, match=f"instrument {BTC}.*delete"):
+        catalog.instrument(BTC)

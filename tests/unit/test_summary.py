@@ -65,8 +65,14 @@ def _summarise(
     orders, nothing = pd.DataFrame(columns=list(ORDER_COLUMNS), index=range(6)), pd.DataFrame()
     decisions = pd.DataFrame(
         {
-            "kind": ["refusal", "intent", "refusal", "refusal"],
-            "detail": ['{"check":"gross"}', "{}", '{"check":"risk_mode"}', '{"check":"risk_mode"}'],
+            "ts_event": pd.to_datetime(["2024-01-02", "2024-01-03", "2024-01-04", "2024-01-04"], utc=True),
+            "kind": ["risk", "refusal", "risk", "refusal"],
+            "detail": [
+                '{"mode":"NORMAL","reasons":[]}',
+                '{"check":"gross"}',
+                '{"mode":"PAUSED","reasons":["daily_loss"]}',
+                '{"check":"risk_mode","repeated":2}',
+            ],
         }
     )
     facts: dict[str, Any] = {
@@ -124,6 +130,8 @@ def test_amounts_add_up() -> None:
 
 def test_refusals_are_counted_by_check_and_the_trades_judged_by_risk_and_path() -> None:
     assert WHOLE["refusals"] == {"risk_mode": 2, "gross": 1}
+    # two days until the pause, two more until the period's end at midnight of the 6th
+    assert WHOLE["mode_hours"] == {"NORMAL": 48.0, "PAUSED:daily_loss": 48.0}
     assert WHOLE["expectancy_r"] == pytest.approx((2.0 - 1.0 + 0.5) / 3)
     # of the trades with a favourable move: (120 + 40 + 150) / (160 + 40 + 200)
     assert WHOLE["exit_efficiency"] == pytest.approx(0.775)
