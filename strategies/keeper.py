@@ -61,7 +61,7 @@ class TradeKeeper:
         self._last_fill = ""
         self._anchored_at = -1
         self._refused_changes: dict[str, int] = {}
-        self._stop_again = 0
+        self._refused_stops: dict[str, int] = {}
         self._bars = 0
         self._flat_since = -setup.cool_off_bars
         self._ts = 0
@@ -93,7 +93,7 @@ class TradeKeeper:
         waited, cool_off = self._bars - self._flat_since, self._setup.cool_off_bars
         if waited < cool_off:
             return Refused("cool_off_bars", float(cool_off), float(waited))
-        held = self._held_lots()
+        held = self.held_lots()
         return Refused("position", 0.0, float(held)) if held else None
 
     def enter(self, intent: Intent, verdict: Approved, resting: Resting | None) -> None:
@@ -152,10 +152,22 @@ class TradeKeeper:
         if lots <= 0:
             self.withdraw_entry("filled")
         elif pending.is_refused:
-            pending.is_refused = False
-            self._rest(pending, lots, ticks)
+            self._rest_again(pending, lots, ticks)
         elif not self._orders.move_entry(ticks, lots, risk_per_unit=pending.risk_per_unit * dearer):
             pending.resting = stood  # the venue has yet to answer: asked again at the next close
+
+    def _rest_again(self, pending: PendingEntry, lots: int, ticks: int) -> None:
+        """What the venue refused was not under way meanwhile: it is held against every limit again."""
+        approved = pending.approved
+        stop = self._close * (1.0 - approved.side * approved.stop_distance)
+        wish = Intent(approved.side, approved.confidence, ("reprice",))
+        verdict = self._more(wish, approved, self._orders.size(lots), stop, adding=False)
+        if isinstance(verdict, Refused):
+            self.withdraw_entry(verdict.check)
+            return
+        lots, pending.is_refused = self._orders.lots(verdict.quantity), False
+        pending.lots = pending.filled_lots + lots
+        self._rest(pending, lots, ticks)
 
     def _rest(self, pending: PendingEntry, lots: int, ticks: int) -> None:
         post_only = self._setup.entry.order == "post_only"
@@ -258,7 +270,7 @@ class TradeKeeper:
     def exit(self, reason: str) -> None:
         """Leave at the market. Stop and targets stay until the position is gone: never naked in between."""
         self.withdraw_entry("exit")
-        held, opened = self._held_lots(), self.trade
+        held, opened = self.held_lots(), self.trade
         if held == 0:
             return
         if opened is not None:
@@ -280,7 +292,7 @@ class TradeKeeper:
 
     def _match(self) -> None:
         self.recheck = False
-        held, opened = self._held_lots(), self.trade
+        held, opened = self.held_lots(), self.trade
         if opened is not None and held * opened.side <= 0:
             self._end(opened)
             opened = None
@@ -295,7 +307,8 @@ class TradeKeeper:
             held, stop_ticks, opened.rungs, self._orders.stop(), self._orders.targets(), fewest
         )
         if self._setup.live is not None:
-            moves = match_stop(held, stop_ticks, self._orders.stop(), self._orders.bridge())
+            stop, bridge = self._orders.stop(), self._orders.bridge()
+            moves = match_stop(held, stop_ticks, stop, bridge, is_overdue=self._orders.is_stop_overdue)
             steps = moves + tuple(step for step in steps if isinstance(step, Cancel) or step.role != STOP)
         if opened.exit_reason is not None:
             # on its way out: a target sent or moved now could act when nothing is held any more
@@ -308,9 +321,8 @@ class TradeKeeper:
     def _was_refused(self, step: Step) -> bool:
         """Whether the venue has refused to change this order at this bar already."""
         if isinstance(step, Place):
-            if step.role == STOP:  # live: its position is on its way out
-                return self._now() < self._stop_again
-            return step.role == BRIDGE and self._refused_changes.get(BRIDGE) == self._bars
+            refused_at = self._refused_stops.get(step.role, 0)  # live: what follows takes a round trip
+            return refused_at > 0 and self._now() - refused_at < _STOP_AGAIN_NS
         is_kept = isinstance(step, Modify) or self._setup.live is not None
         return is_kept and self._refused_changes.get(step.order_id) == self._bars
 
@@ -347,7 +359,7 @@ class TradeKeeper:
 
     def last_resort(self) -> None:
         """After a failure: a stop for the whole position by the shortest way, if none is working."""
-        held, opened, pending = self._held_lots(), self.trade, self.pending
+        held, opened, pending = self.held_lots(), self.trade, self.pending
         if held == 0 or self._orders.stop() is not None:
             return
         side = 1 if held > 0 else -1
@@ -368,12 +380,13 @@ class TradeKeeper:
         self._journal.order(event, slot.role, quantity=str(event.last_qty), price=str(event.last_px))
         self._last_fill = slot.role
         opened, pending = self.trade, self.pending
-        if slot.role == ENTRY and pending is not None:
+        is_entry = slot.role == ENTRY or (self._setup.live is not None and self._is_lost_entry(slot.role))
+        if is_entry and pending is not None:
             pending.filled_lots += lots
             if opened is None:
                 self._open(pending, price, lots)
         if slot.role in (ENTRY, ADD) and opened is not None:
-            opened.grow(lots, abs(self._held_lots()) - lots, of_entry=slot.role == ENTRY)
+            opened.grow(lots, abs(self.held_lots()) - lots, of_entry=slot.role == ENTRY)
         if slot.role == TARGET and opened is not None:
             opened.target_filled(slot.number, lots)
         self._orders.release(event.client_order_id)
@@ -414,8 +427,8 @@ class TradeKeeper:
             self._anchor_again()
             return
         self.recheck = True
-        if slot.role == BRIDGE:  # the old stop still works
-            self._refused_changes[BRIDGE] = self._bars
+        if slot.role in (STOP, BRIDGE) and self._setup.live is not None:
+            self._refused_stops[slot.role] = self._now()
         pending, would_take = self.pending, getattr(event, "due_post_only", False)
         if slot.role == ENTRY and pending is not None:
             pending.is_refused = True
@@ -424,8 +437,7 @@ class TradeKeeper:
             if would_take:  # nothing is wrong
                 return
         self._journal.order_refused(slot.role, reason)
-        if slot.role == STOP:
-            self._stop_again = 0 if self._setup.live is None else self._now() + _STOP_AGAIN_NS
+        if slot.role == STOP and (self._setup.live is None or not self._orders.is_covered(self.held_lots())):
             self.exit("stop_refused")
 
     def _anchor_again(self) -> None:
@@ -443,6 +455,8 @@ class TradeKeeper:
         self._journal.order(event, slot.role, reason=str(event.reason))
         self.recheck = True
         order_id = str(event.client_order_id)
+        if self._setup.live is not None:
+            self._orders.ask(event.client_order_id)
         if slot.role == STOP and self._refused_changes.get(order_id, self._bars) < self._bars:
             self._orders.cancel(STOP)  # refused twice: the event of its cancel brings a new one
         self._refused_changes[order_id] = self._bars
@@ -459,8 +473,8 @@ class TradeKeeper:
     # -- live ----------------------------------------------------------------------------------------------
 
     def held_lots(self) -> int:
-        """The signed position in lots."""
-        return self._held_lots()
+        """The signed position, asked of the engine."""
+        return self._orders.lots(self._strategy.portfolio.net_position(self._id))
 
     def resume(self, opened: OpenTrade | None, flat_bars: int | None) -> None:
         """Go on after a restart with this trade; `flat_bars` have closed since the last one (None: never)."""
@@ -468,9 +482,10 @@ class TradeKeeper:
         if flat_bars is not None:
             self._flat_since = -flat_bars
 
+    def _is_lost_entry(self, role: str) -> bool:
+        """Whether a fill without a name, found by comparing positions, is that of the entry under way."""
+        pending = self.pending
+        return not role and pending is not None and self.held_lots() * pending.approved.side > 0
+
     def _now(self) -> int:
         return int(self._strategy.clock.timestamp_ns())
-
-    def _held_lots(self) -> int:
-        """The signed position, asked of the engine."""
-        return self._orders.lots(self._strategy.portfolio.net_position(self._id))

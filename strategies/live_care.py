@@ -85,7 +85,7 @@ class LiveCare:
             self._journal.action("closed_while_away", quantity=self._orders.size(memory.held_lots))
 
     def _trade_of(self, held: int) -> OpenTrade | None:
-        """The trade behind a position that was found: remembered, or that of the entry which was under way."""
+        """The trade behind a position that was found: remembered, or of the entry that was under way."""
         memory, side = self._memory, 1 if held > 0 else -1
         trade, pending = memory.trade, memory.pending
         if trade is not None and trade.side == side:
@@ -117,6 +117,7 @@ class LiveCare:
         if now - self._tried_at < _RETRY_NS or (held == 0 and opened is None and self._orders.is_idle):
             return
         self._tried_at = now
+        self._orders.ask_overdue()
         found = self._orders.adopt()
         if found:
             self._journal.action("adopt", quantity=self._orders.size(held), orders=found, plan="running")

@@ -29,6 +29,7 @@ from nautilus_trader.model import (
     ContingencyType,
     OrderSide,
     OrderStatus,
+    OrderType,
     Price,
     Quantity,
     StopMarketOrder,
@@ -48,6 +49,7 @@ __all__ = ["ADD", "ANCHOR", "ENTRY", "EXIT", "STOP", "TARGET", "OrderDesk", "Slo
 ENTRY, ADD, STOP, TARGET, EXIT, ANCHOR = "entry", "add", "stop", "target", "exit", "anchor"
 _OPENING = (ENTRY, ADD)
 _STOPS = (STOP, BRIDGE)
+_OVERDUE_NS = 1_000_000_000
 _FOREIGN = "foreign"
 _LETTERS = {ENTRY: "E", ADD: "A", STOP: "S", BRIDGE: "B", TARGET: "T", EXIT: "X"}
 _ROLES = {letter: role for role, letter in _LETTERS.items()}
@@ -79,6 +81,7 @@ class OrderDesk:
         self._by_slot: dict[Slot, ClientOrderId] = {}
         self._slots: dict[ClientOrderId, Slot] = {}
         self._anchors = 0
+        self._stop_sent = 0
         self._stamp = ""
         self._named = 0
 
@@ -111,6 +114,11 @@ class OrderDesk:
         if closing is not None and closing.settled:
             return True
         return bridge is not None and bridge.settled and bridge.open_lots >= abs(held_lots)
+
+    @property
+    def is_stop_overdue(self) -> bool:
+        """Whether the closing stop was sent so long ago that its answer must be lost."""
+        return int(self._strategy.clock.timestamp_ns()) - self._stop_sent > _OVERDUE_NS
 
     @property
     def has_price(self) -> bool:
@@ -320,6 +328,7 @@ class OrderDesk:
         if slot.role in _OPENING:
             self._setup.under_way.add(order_id, price, risk_per_unit)
         if closes:
+            self._stop_sent = int(self._strategy.clock.timestamp_ns())
             self._strategy.submit_order(order, params={"close_position": True})
         else:
             self._strategy.submit_order(order)
@@ -359,6 +368,21 @@ class OrderDesk:
             self._slots[order_id] = slot
             adopted[str(order_id)] = self.roles[str(order_id)] = slot.role
         return adopted
+
+    def ask_overdue(self) -> None:
+        """Ask the venue about market orders that should have been answered with their fill."""
+        before = int(self._strategy.clock.timestamp_ns()) - _OVERDUE_NS // 2
+        for slot, order_id in tuple(self._by_slot.items()):
+            order: Any = self._strategy.cache.order(order_id)
+            is_market = order is not None and order.order_type == OrderType.MARKET
+            if slot.role != _FOREIGN and is_market and order.status in _SETTLED and order.ts_init < before:
+                self._strategy.query_order(order)
+
+    def ask(self, order_id: ClientOrderId) -> None:
+        """Ask the venue what has become of an order."""
+        order: Any = self._strategy.cache.order(order_id)
+        if order is not None:
+            self._strategy.query_order(order)
 
     def entry_price(self) -> float:
         """The average price of the open position; the middle of the quote, or NaN, where there is none."""

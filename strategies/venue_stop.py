@@ -14,28 +14,35 @@ BRIDGE = "bridge"
 
 
 def match_stop(
-    quantity_lots: int, stop_ticks: int, closing: WorkingOrder | None, bridge: WorkingOrder | None
+    quantity_lots: int,
+    stop_ticks: int,
+    closing: WorkingOrder | None,
+    bridge: WorkingOrder | None,
+    *,
+    is_overdue: bool = False,
 ) -> tuple[Step, ...]:
     """The next steps towards one closing stop at `stop_ticks` for a signed position of `quantity_lots`.
 
     Idempotent: asked again before the venue has answered, it asks for nothing twice. A position without a
-    plan (`stop_ticks` 0) keeps what it has; what protects nothing is cancelled.
+    plan (`stop_ticks` 0) keeps what it has; what protects nothing is cancelled. `is_overdue`: the closing
+    stop's answer should have come long ago, so a bridge stands in until it does.
     """
     if quantity_lots == 0:
-        return tuple(
-            Cancel(order.order_id) for order in (closing, bridge) if order is not None and order.settled
-        )
+        return tuple(Cancel(o.order_id) for o in (closing, bridge) if o is not None and o.settled)
     if stop_ticks == 0:
         return ()
     exit_side, size = (-1 if quantity_lots > 0 else 1), abs(quantity_lots)
     if closing is None:
         return (Place("stop", exit_side, size, stop_ticks),)
-    if not closing.settled:
-        return ()
-    if closing.ticks == stop_ticks:
-        return (Cancel(bridge.order_id),) if bridge is not None and bridge.settled else ()
     if bridge is None:
-        return (Place(BRIDGE, exit_side, size, stop_ticks),)
-    if not bridge.settled:
+        is_wanted = is_overdue if not closing.settled else closing.ticks != stop_ticks
+        return (Place(BRIDGE, exit_side, size, stop_ticks),) if is_wanted else ()
+    return _over(closing, bridge, size, stop_ticks)
+
+
+def _over(closing: WorkingOrder, bridge: WorkingOrder, size: int, stop_ticks: int) -> tuple[Step, ...]:
+    """While both are there: which of them goes."""
+    if not (closing.settled and bridge.settled):
         return ()
-    return (Cancel(closing.order_id if bridge.open_lots >= size else bridge.order_id),)
+    is_there = closing.ticks == stop_ticks or bridge.open_lots < size
+    return (Cancel(bridge.order_id if is_there else closing.order_id),)
