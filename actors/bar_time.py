@@ -1,6 +1,7 @@
 """When a bar closed: on the grid of its length, whatever the feed stamps it with.
 
-The live adapter stamps a bar with the venue's close time, a millisecond before the grid; stored bars lie on it.
+The live adapter stamps a bar with the venue's close time, a millisecond before the grid; stored bars lie
+on it.
 """
 
 from nautilus_trader.model import BarType

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -135,13 +136,15 @@ def assemble(
     state_path: Path | None = None,
     live: bool = False,
     may_enter: bool = True,
+    earned_since: Callable[[str, int], float] | None = None,
 ) -> Assembly:
     """Build a run's components; `guard.watch` is the caller's, once there is a portfolio.
 
     `instruments` and `feeds` are by instrument id (feeds only where there is a model or something to
     observe), `exogenous` are the series from outside the bars when any is used. `state_path` is where the
     guard keeps what must outlive a restart (None: a backtest, nothing does); live strategies keep theirs in
-    files beside it. `may_enter` False: live strategies look after what is open and enter nothing.
+    files beside it. `may_enter` False: live strategies look after what is open and enter nothing;
+    `earned_since(instrument, ts)` is asked what a trade has earned that was closed while the node was dead.
     """
     forecasters = []
     traders = []
@@ -151,7 +154,7 @@ def assemble(
         module, params = strategy_and_params(config.use, config.signal, f"strategies.{index}")
         instrument = instruments[config.instrument]
         kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
-        duty = _duty(config, state_path, may_enter) if live else None
+        duty = _duty(config, state_path, may_enter, earned_since) if live else None
         setup = _setup(run, index, module, params, instrument, kind, under_way, duty)
         setup = replace(setup, last_intent=guard.last_intents.get(config.instrument))
         feed = feeds.get(config.instrument)
@@ -177,9 +180,15 @@ def assemble(
     )
 
 
-def _duty(config: StrategyConfig, state_path: Path | None, may_enter: bool) -> LiveDuty:
+def _duty(
+    config: StrategyConfig,
+    state_path: Path | None,
+    may_enter: bool,
+    earned_since: Callable[[str, int], float] | None,
+) -> LiveDuty:
     memory = None if state_path is None else StateFile(trade_file(state_path, config), TradeMemory)
-    return LiveDuty(may_enter=may_enter, memory=memory)
+    earned = None if earned_since is None else partial(earned_since, config.instrument)
+    return LiveDuty(may_enter=may_enter, memory=memory, earned_since=earned)
 
 
 def trade_file(state_path: Path, strategy: StrategyConfig) -> Path:

@@ -40,6 +40,7 @@ class LiveCare:
         self._strategy = strategy
         self._setup = setup
         self._file = duty.memory
+        self._earned_since = duty.earned_since
         self._orders = orders
         self._journal = journal
         self._keeper = keeper
@@ -82,7 +83,16 @@ class LiveCare:
                 remembered=self._orders.size(memory.held_lots),
             )
         if held == 0 and memory.trade is not None:
-            self._journal.action("closed_while_away", quantity=self._orders.size(memory.held_lots))
+            self._closed_while_away(memory.trade)
+
+    def _closed_while_away(self, trade: OpenTrade) -> None:
+        """The guard has to know how it ended: only the venue does."""
+        pnl = None
+        if self._earned_since is not None and self._memory.opened:
+            pnl = self._earned_since(self._memory.opened)
+            self._journal.trade_closed(trade.side, pnl, trade.approved.risk_amount, "while_away")
+        size = self._orders.size(self._memory.held_lots)
+        self._journal.action("closed_while_away", quantity=size, pnl=pnl)
 
     def _trade_of(self, held: int) -> OpenTrade | None:
         """The trade behind a position that was found: remembered, or of the entry that was under way."""
@@ -132,6 +142,10 @@ class LiveCare:
         memory, keeper = self._memory, self._keeper
         if memory.trade is not None and keeper.trade is None:
             memory.flat_since = self._now()
+        if keeper.trade is None:
+            memory.opened = 0
+        elif memory.opened == 0:
+            memory.opened = self._orders.opened_at()
         memory.held_lots, memory.trade, memory.pending = held, keeper.trade, keeper.pending
         memory.last_intent = self._permits.last_intent
         self.save()

@@ -384,6 +384,11 @@ class OrderDesk:
         if order is not None:
             self._strategy.query_order(order)
 
+    def opened_at(self) -> int:
+        """When the open position was opened, by the venue's clock (ns UTC); 0 without one."""
+        positions: list[Any] = self._strategy.cache.positions_open(instrument_id=self._id)
+        return int(positions[0].ts_opened) if positions else 0
+
     def entry_price(self) -> float:
         """The average price of the open position; the middle of the quote, or NaN, where there is none."""
         positions: list[Any] = self._strategy.cache.positions_open(instrument_id=self._id)

@@ -22,10 +22,14 @@ Instrument = CryptoPerpetual | CurrencyPair
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveDuty:
-    """What a strategy is given at a real venue: whether it may enter, and where it remembers its trade."""
+    """What a strategy is given at a real venue: whether it may enter, and where it remembers its trade.
+
+    `earned_since(ts)` asks the venue what the instrument's fills have earned since `ts` (ns UTC), fees paid.
+    """
 
     may_enter: bool
     memory: StateFile[TradeMemory] | None
+    earned_since: Callable[[int], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,127 @@
+"""What must be right before a node may start: one row a check, with what was found and how to mend it.
+
+    python live/preflight.py RUN.yaml --venue rehearsal|testnet|live [--adopt] [--apply] [--json]
+
+`preflight` is what the node calls. A check that cannot be made counts as failed. Nothing is changed at the
+venue unless --apply is given, which sets leverage and margin type.
+"""
+
+import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
+
+# isort: split
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.console import command_app, emit_json, run_app
+from configs.errors import SextantError
+from configs.load import load_run
+from live.preflight_account import (
+    check_clock,
+    check_keys,
+    check_leverage,
+    check_margin_type,
+    check_open,
+    check_permissions,
+    check_position_mode,
+)
+from live.preflight_local import check_disk, check_lock, check_models, check_state
+from live.preflight_market import check_balance, check_sizes, check_symbols, check_warm_up
+from live.preflight_report import Context, Report, Row, Setup, Tolerances, failed
+from live.prepare import history_bars, load_specs
+from live.venue_client import VenueClient
+from live.venue_errors import VenueRequestError
+from live.venues import VenueKind, find_venue
+from strategies.assembly import check_strategies
+
+__all__ = ["CHECKS", "Report", "Row", "Setup", "Tolerances", "main", "preflight"]
+
+Check = Callable[[Context], Row]
+CHECKS: dict[str, Check] = {
+    "clock": check_clock,
+    "keys": check_keys,
+    "permissions": check_permissions,
+    "position mode": check_position_mode,
+    "margin type": check_margin_type,
+    "leverage": check_leverage,
+    "symbols": check_symbols,
+    "sizes": check_sizes,
+    "balance": check_balance,
+    "open": check_open,
+    "models": check_models,
+    "warm-up": check_warm_up,
+    "disk": check_disk,
+    "state": check_state,
+    "lock": check_lock,
+}
+_MEND = {
+    "network": "check the network and the address (live.base_url_http), and try again",
+    "venue": "the venue cannot answer now: wait and try again",
+    "account": "mend the keys and the account's permissions first",
+    "logic": "the venue does not take the request: is it Binance's USD-M interface?",
+}
+
+app = command_app("Check everything that must be right before a node starts.")
+
+
+def preflight(setup: Setup, client: VenueClient) -> Report:
+    """Make every check, whatever the others find; nothing is raised for what is wrong."""
+    context = Context(setup, client)
+    return Report(tuple(_made(name, check, context) for name, check in CHECKS.items()))
+
+
+def _made(name: str, check: Check, context: Context) -> Row:
+    try:
+        return check(context)
+    except VenueRequestError as error:
+        return failed(name, f"not checked: {error}", _MEND[error.kind])
+    except SextantError as error:
+        return failed(name, str(error), "see what is said")
+    except OSError as error:
+        return failed(name, f"not checked: {error.strerror or error}", "see the file's folder and its rights")
+
+
+@app.command()
+def main(
+    run_file: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file of the node.")],
+    venue: Annotated[VenueKind, typer.Option(help="Where the node will trade.")] = VenueKind.REHEARSAL,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The node's folder. Default: runs/live/<name>-<venue>")
+    ] = None,
+    models: Annotated[Path, typer.Option(help="Where model bundles are.")] = Path("artifacts/models"),
+    adopt: Annotated[bool, typer.Option("--adopt", help="Accept unknown positions and orders.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Set leverage and margin type.")] = False,
+    max_model_age: Annotated[float, typer.Option(min=0, help="In days.")] = Tolerances().model_age_days,
+    min_free: Annotated[float, typer.Option(min=0, help="Disk space, in GiB.")] = Tolerances().free_gib,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one object.")] = False,
+) -> int:
+    """Check, print the table; 0 when a node may start, 2 when not."""
+    run = load_run(run_file, set_ or [])
+    check_strategies(run)
+    where = find_venue(run, venue)
+    setup = Setup(
+        run=run,
+        kind=venue,
+        folder=state or Path("runs", "live", f"{run.name}-{venue.value}"),
+        specs=lambda: load_specs(run, models),
+        history_bars=lambda specs: history_bars(run, specs),
+        adopt=adopt,
+        apply=apply,
+        tolerances=Tolerances(model_age_days=max_model_age, free_gib=min_free),
+    )
+    with VenueClient.of(where) as client:
+        report = preflight(setup, client)
+    if as_json:
+        emit_json(report.to_json())
+    else:
+        report.print(sys.stdout)
+    return 0 if report.may_start else 2
+
+
+if __name__ == "__main__":
+    run_app(app)

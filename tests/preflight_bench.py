@@ -1,0 +1,86 @@
+"""A rehearsal server with history, a run file for it, and what the preflight command says, for its tests."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import SecretStr
+
+from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.ports import RequestFault
+from live.rehearsal.server import ServerThread
+from live.venue_client import VenueClient
+from tests.rehearsal_server import API, Script, Skewed
+
+__all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row"]
+
+D = Decimal
+KEYS = demo_keys(7)
+OWN = "x-aHRE4BCj-R00-mi1a2b3c-1E0"  # an entry of a node: the adapter's mark, then the strategy's name
+RUN: dict[str, Any] = {
+    "name": "checked",
+    "data": {"bar": "1m", "start": "2025-01-01", "test_start": "2025-02-01", "end": "2025-03-01"},
+    "strategies": [
+        {
+            "use": "momentum_leverage",
+            "name": "momentum",
+            "instrument": "BTCUSDT-PERP.BINANCE",
+            "sizing": {"method": "risk", "risk_per_trade_pct": 0.5, "max_position_pct": 50.0},
+            "stop": {"pct": 2.0},
+        }
+    ],
+    "venue": {"leverage": 5.0},
+}
+
+
+class Row(NamedTuple):
+    outcome: str
+    found: str
+    advice: str
+
+
+class Bench:
+    """A server with 400 minutes of history, a run file for it, and the command."""
+
+    def __init__(self, thread: ServerThread, folder: Path, faults: Script, clock: Skewed) -> None:
+        self.thread, self.folder, self.faults, self.clock = thread, folder, faults, clock
+        self.venue = thread.server.venue
+        self.run = json.loads(json.dumps(RUN))
+        self.run["data"]["catalog"] = str(folder / "catalog")
+        self.state = folder / "state"
+        self.trader = VenueClient(
+            thread.server.http_url, (SecretStr(KEYS.hmac_key), SecretStr(KEYS.hmac_secret))
+        )
+
+    @property
+    def path(self) -> Path:
+        path = self.folder / "run.yaml"
+        path.write_text(yaml.safe_dump(self.run))
+        return path
+
+    def fault(self, path: str, body: Any, status: int = 200) -> None:
+        self.faults.requests[path] = RequestFault("never", "canned", status=status, body=json.dumps(body))
+
+    def place(self, path: str = "order", **values: Any) -> None:
+        self.trader._act("POST", API + path, {"symbol": "BTCUSDT"} | values)
+
+    def buy(self, name: str = "by-hand") -> None:
+        self.place(side="BUY", type="MARKET", quantity="0.01", newClientOrderId=name)
+
+    def stop(self, name: str) -> None:
+        self.trader.place_close_stop("BTCUSDT", "SELL", D(59_000), name)
+
+
+class Result(NamedTuple):
+    code: int
+    rows: dict[str, Row]
+
+    @property
+    def failures(self) -> list[str]:
+        return [name for name, row in self.rows.items() if row.outcome == "failed"]
+
+
+Command = Callable[..., Result]

@@ -1,0 +1,118 @@
+"""Live bars go on where the history ended: with a bar missing or repeated, or a venue that is silent."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from nautilus_trader.model import Bar, BarType, Price, Quantity
+
+from actors.forecaster import ForecastSpec, StreamingSource, precompute
+from catalog.columns import MINUTE_NS, BarColumns
+from configs.errors import RunFailedError
+from live.joined import JoinedSource
+
+KIND = BarType.from_str("BTCUSDT-PERP.BINANCE-1-MINUTE-LAST-EXTERNAL")
+START = 1_735_689_600_000_000_000
+NAMES = ("return_3", "realized_volatility_20", "rsi_14")
+SPEC = ForecastSpec(1, features=NAMES)
+PAST = 150
+
+
+class Pool(ThreadPoolExecutor):
+    """Runs what it is given at once."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def submit(self, fn: Any, /, *args: Any, **_: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args))
+        except RunFailedError as error:
+            done.set_exception(error)
+        return done
+
+
+def _bars(n: int = 200) -> BarColumns:
+    rng = np.random.default_rng(3)
+    close = np.round(60_000 + np.cumsum(rng.normal(0, 20, n)), 1)
+    spread = np.round(rng.uniform(1, 9, n), 1)
+    times = START + MINUTE_NS * np.arange(1, n + 1)
+    volume = np.round(rng.uniform(1, 50, n), 3)
+    return BarColumns(times, close, np.round(close + spread, 1), np.round(close - spread, 1), close, volume)
+
+
+def _live(bars: BarColumns, i: int) -> Bar:
+    """As the adapter gives it: stamped a millisecond before the close."""
+    prices = [Price(float(x[i]), 1) for x in (bars.open, bars.high, bars.low, bars.close)]
+    ts = int(bars.ts_event[i]) - 1_000_000
+    return Bar(KIND, *prices, Quantity(float(bars.volume[i]), 3), ts, ts)
+
+
+class Joined:
+    """A source on the first bars, and how its fetches end."""
+
+    def __init__(self) -> None:
+        self.bars = _bars()
+        self.fetched: list[tuple[int, int]] = []
+        self.fails = False
+        streaming = StreamingSource(SPEC, 1, 3)
+        streaming.warm_up(self.bars.slice(0, PAST))
+        self.source = JoinedSource(
+            streaming,
+            SPEC,
+            last_ts=int(self.bars.ts_event[PAST - 1]),
+            bar_ns=MINUTE_NS,
+            fetch=self.fetch,
+            pool=Pool(),
+        )
+
+    def fetch(self, after: int, until: int) -> BarColumns:
+        self.fetched.append((after, until))
+        if self.fails:
+            raise RunFailedError("no answer")
+        first, last = (int(np.searchsorted(self.bars.ts_event, t, side="right")) for t in (after, until))
+        return self.bars.slice(first, last)
+
+    def hear(self, i: int) -> list[float]:
+        return list(self.source.reading(_live(self.bars, i)).features.values())
+
+
+@pytest.fixture
+def joined() -> Joined:
+    return Joined()
+
+
+EXPECTED = precompute(SPEC, _bars()).features
+
+
+def test_live_bars_read_to_the_last_bit_as_one_history(joined: Joined) -> None:
+    heard = [joined.hear(i) for i in range(PAST, 200)]
+    assert np.array_equal(np.array(heard), EXPECTED[PAST:])
+    assert joined.fetched == []
+
+
+def test_a_missing_bar_is_fetched_and_nothing_is_said_until_it_is_there(joined: Joined) -> None:
+    joined.hear(PAST)
+    assert np.isnan(joined.hear(PAST + 3)).all()  # two are missing
+    assert joined.fetched == [tuple(joined.bars.ts_event[[PAST, PAST + 3]])]
+    assert joined.hear(PAST + 4) == EXPECTED[PAST + 4].tolist()
+    assert joined.source.gaps == 1
+
+
+def test_a_repeated_bar_changes_nothing(joined: Joined) -> None:
+    joined.hear(PAST)
+    assert joined.hear(PAST) == EXPECTED[PAST].tolist()
+    assert joined.hear(PAST + 1) == EXPECTED[PAST + 1].tolist()
+    assert joined.source.repeated == 1
+
+
+def test_a_venue_that_does_not_answer_is_asked_again_with_every_bar(joined: Joined) -> None:
+    joined.fails = True
+    assert np.isnan(joined.hear(PAST + 1)).all()
+    assert np.isnan(joined.hear(PAST + 2)).all()
+    joined.fails = False
+    assert np.isnan(joined.hear(PAST + 3)).all()
+    assert joined.hear(PAST + 4) == EXPECTED[PAST + 4].tolist()
+    assert len(joined.fetched) == 3
