@@ -88,7 +88,7 @@ def test_a_skewed_clock_refuses_signed_requests() -> None:
         ) as client:
             await client.session.step(30)
             served = (await client.get("/fapi/v1/time"))["serverTime"]
-            assert -8_500 < served - time.time_ns() // 1_000_000 < -7_500
+            assert -20_000 < served - time.time_ns() // 1_000_000 < -7_500
             status, body = await client.order()
             assert (status, body["code"]) == (400, -1021)
             await client.session.step(30)
