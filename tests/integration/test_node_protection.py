@@ -4,7 +4,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.live_nodes import Node, rehearsal, run_file, until
+
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
 ALGO = {"path": "*algoOrder*", "method": "POST"}
 MOST_SECS = 3.0  # 0.004 on an idle machine; the tests share theirs

@@ -7,6 +7,8 @@ import pytest
 
 from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
 
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
 
 def _names(orders: list[Any], key: str) -> list[str]:
     return sorted(order[key] for order in orders)

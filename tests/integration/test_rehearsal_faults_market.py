@@ -14,6 +14,8 @@ from live.rehearsal.market import MarketSettings
 from live.rehearsal.session import Plan
 from tests.rehearsal_runs import WAIT_SECS, Client, Ear, plan, play, rehearsing, until
 
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
 ROOT = Path(__file__).parents[2]
 CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 

@@ -11,6 +11,8 @@ import pytest
 from live.rehearsal.session import Plan
 from tests.rehearsal_runs import WAIT_SECS, Client, Ear, plan, play, rehearsing, until
 
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
 ROOT = Path(__file__).parents[2]
 ORDER = {"method": "POST", "path": "/fapi/v1/order"}
 CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)

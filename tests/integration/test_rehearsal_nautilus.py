@@ -31,6 +31,8 @@ from tests.rehearsal_server import (
     make_server,
 )
 
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
 SCRIPT = Path(__file__).parents[1] / "nautilus_node.py"
 START_SECS = 60.0
 STEP_SECS = 15.0

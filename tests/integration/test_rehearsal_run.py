@@ -26,6 +26,8 @@ from live.rehearsal.store import encode
 from tests.catalogs import JUNE, bars, catalog_with, funding
 from tests.rehearsal_runs import START_MS, Client, feeds, plan, play, rehearsing, until
 
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
 ROOT = Path(__file__).parents[2]
 MINUTE_MS = 60_000
 STREAMS = ("btcusdt@aggTrade", "btcusdt@kline_1m", "btcusdt@bookTicker", "btcusdt@markPrice@1s")

@@ -23,6 +23,8 @@ from live.watchdog import watch
 from tests.rehearsal_server import Script, mark, quote, running, until
 from tests.watchdog_scene import ALGO, BTC, POSITIONS, ROOT, Scene, client_of, deeds, keys, server
 
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
 D = Decimal
 
 
