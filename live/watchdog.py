@@ -81,7 +81,8 @@ def main(
     )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        # from a thread: set() inside the handler could wait for a lock that the interrupted wait() holds
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set, daemon=True).start())
     with (
         VenueClient.of(find_venue(run, venue), WATCH_LIMITS) as client,
         Reporter(status_file=status_file, webhook=webhook) as reporter,
