@@ -40,6 +40,7 @@ __all__ = [
     "LabelConfig",
     "LiveConfig",
     "ModelConfig",
+    "RecordConfig",
     "RegimeConfig",
     "RunConfig",
     "SentimentConfig",
@@ -262,12 +263,31 @@ def _rate(bps: float) -> Decimal:
     return Decimal(str(bps)) / 10_000
 
 
+class RecordConfig(Group):
+    """What a node writes into the catalog of its own folder: bars always, and the quotes when asked to.
+
+    A file is begun every `rotate_minutes`; files older than `keep_days` are removed.
+    """
+
+    quotes: bool = False
+    rotate_minutes: int = Field(default=60, ge=1, le=1440)
+    keep_days: int = Field(default=30, ge=1)
+
+
 class LiveConfig(Group):
-    """Addresses of the live venue; None means the venue's own."""
+    """A node's addresses (None: the venue's own), its patience and its records.
+
+    Without a quote for `stale_quote_secs` nothing is entered. `metrics_port` serves the metrics on loopback.
+    `protection_budget_pct` of the venue's order limits are kept for stops, targets and exits.
+    """
 
     base_url_http: str | None = None
     base_url_ws: str | None = None
     base_url_ws_trading: str | None = None
+    stale_quote_secs: Positive | None = 15.0
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    record: RecordConfig | None = RecordConfig()
+    protection_budget_pct: float = Field(default=50.0, ge=0.0, le=90.0)
 
 
 class RunConfig(Group):
