@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from catalog.instruments import symbol_of
+from catalog.instruments import market_of, symbol_of
 from configs.console import run_app
 from configs.errors import RunFailedError
 from configs.load import PROJECT_ROOT
@@ -65,6 +65,7 @@ def _options(run: RunConfig, history_minutes: int, speed: float) -> list[str]:
     symbols = [symbol_of(name) for name in run.instruments]
     values: dict[str, Any] = {
         "--catalog": run.data.catalog.resolve(),
+        "--market": market_of(run.instruments[0]),
         "--start": moment(run.data.test_start),
         "--end": moment(run.data.end),
         "--speed": speed,

@@ -1,6 +1,7 @@
-"""A local Binance USD-M futures venue that replays a market.
+"""A local Binance USD-M futures or spot venue that replays a market.
 
     python -m live.rehearsal                                        the seeded synthetic market, real time
+    python -m live.rehearsal --market spot --balance 10000          the same as a spot exchange
     python -m live.rehearsal --catalog DIR --symbols BTCUSDT ETHUSDT --speed 60
     python -m live.rehearsal --faults configs/faults/rough_day.yaml --speed 0
 
@@ -27,11 +28,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from nautilus_trader.model import CryptoPerpetual
+from nautilus_trader.model import CryptoPerpetual, CurrencyPair
 
 from catalog.columns import utc_ns
+from catalog.instruments import Market, find_spec, instrument_name, market_of, symbol_of
 from catalog.instruments import SymbolSpec as CatalogSpec
-from catalog.instruments import find_spec, instrument_name, symbol_of
 from catalog.store import Catalog
 from configs.console import command_app, emit_json, out, run_app, status
 from configs.errors import ConfigError, DataError
@@ -42,6 +43,7 @@ from live.rehearsal.market import MarketSettings
 from live.rehearsal.market_feeds import CatalogFeed, Feed, SyntheticFeed
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
+from live.rehearsal.spot_specs import spot_spec
 
 __all__ = ["main"]
 
@@ -50,13 +52,14 @@ _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost")
 _SYNTHETIC_START = "2025-01-01"
 _TIMES = ("now", "recorded")
 
-app = command_app("A local Binance USD-M futures venue that replays a market.")
+app = command_app("A local Binance USD-M futures or spot venue that replays a market.")
 
 
 # The options, each with its help; Typer reads them from the annotations of `main`.
 _Catalog = Annotated[
     Path | None, typer.Option(help="The catalog to replay; without one a seeded synthetic market.")
 ]
+_Market = Annotated[str, typer.Option(help="um (USD-M futures) or spot.")]
 _Symbols = Annotated[
     list[str] | None, typer.Option(help="One or more; default: all of the catalog, else BTCUSDT ETHUSDT.")
 ]
@@ -72,8 +75,12 @@ _Times = Annotated[
 _Host = Annotated[str, typer.Option(help="A loopback address.")]
 _Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 _Faults = Annotated[Path | None, typer.Option(help="A fault script (YAML).")]
-_Balance = Annotated[str, typer.Option(help="The account's USDT at the start.")]
-_Leverage = Annotated[int, typer.Option(min=1, max=125, help="The account's leverage at the start.")]
+_Balance = Annotated[
+    str, typer.Option(help="The account's USDT at the start, or several assets: USDT=5000,BTC=0.1.")
+]
+_Leverage = Annotated[
+    int, typer.Option(min=1, max=125, help="The account's leverage at the start (futures).")
+]
 _Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Decides paths, sizes and keys.")]
 _Spread = Annotated[float, typer.Option(help="Between bid and ask; a tick at least.")]
 _Depth = Annotated[float, typer.Option(help="Mean size of a level of the book, in USDT.")]
@@ -87,6 +94,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print addresses and keys as
 @app.command()
 def main(
     catalog: _Catalog = None,
+    market: _Market = "um",
     symbols: _Symbols = None,
     more_symbols: _More = None,
     start: _Start = None,
@@ -123,11 +131,12 @@ def main(
         raise ConfigError(f"--host {host} is no loopback address; the demo keys are for this machine only")
     period = _moment(start, "--start"), _moment(end, "--end"), days
     wanted, shifted = _symbols([*(symbols or []), *(more_symbols or [])]), _now(times, speed)
-    keys, balances = demo_keys(seed), {"USDT": _amount(balance)}
+    keys, balances, kind = demo_keys(seed), _balances(balance), _kind(market)
     with status("preparing the market", quiet=as_json):
-        feeds, specs = _market(catalog, wanted, *period, seed)
+        feeds, specs = _market(catalog, wanted, *period, seed, kind)
         plan = Plan(feeds=feeds, specs=specs, keys=keys.ring, market=settings, script=script, speed=speed)
-        session = Session(replace(plan, now=shifted, history=history, balances=balances, leverage=leverage))
+        plan = replace(plan, now=shifted, history=history, balances=balances, leverage=leverage)
+        session = Session(replace(plan, market_kind=kind))
     asyncio.run(_serve(session, keys, host, port, control_port, as_json=as_json))
 
 
@@ -165,6 +174,7 @@ async def _listen(server: Session | Control, host: str, port: int, option: str) 
 def _introduce(session: Session, control: Control, keys: DemoKeys, *, as_json: bool) -> None:
     server = session.server
     facts: dict[str, Any] = {
+        "market": session.plan.market_kind,
         "http": server.http_url,
         "ws": server.ws_url,
         "ws_api": server.ws_api_url,
@@ -188,48 +198,60 @@ def _introduce(session: Session, control: Control, keys: DemoKeys, *, as_json: b
 
 
 def _market(
-    folder: Path | None, symbols: tuple[str, ...], start: int | None, end: int | None, days: int, seed: int
+    folder: Path | None,
+    symbols: tuple[str, ...],
+    start: int | None,
+    end: int | None,
+    days: int,
+    seed: int,
+    kind: Market,
 ) -> tuple[list[Feed], list[SymbolSpec]]:
     if start is not None and end is not None and end <= start:
         raise ConfigError("--end does not lie after --start")
     if folder is None:
-        return _synthetic(symbols or ("BTCUSDT", "ETHUSDT"), start, end, days, seed)
+        return _synthetic(symbols or ("BTCUSDT", "ETHUSDT"), start, end, days, seed, kind)
     catalog = Catalog.open(folder)
-    found = symbols or tuple(symbol_of(name) for name in catalog.instrument_ids() if "-PERP." in name)
+    found = symbols or tuple(symbol_of(name) for name in catalog.instrument_ids() if market_of(name) == kind)
     if not found:
-        raise DataError(f"catalog {folder} has no perpetual; name another one")
-    feeds: list[Feed] = [CatalogFeed(catalog, symbol, start, end) for symbol in found]
-    return feeds, [SymbolSpec.from_catalog(_stored_spec(catalog, symbol)) for symbol in found]
+        wanted = "perpetual" if kind == "um" else "spot pair"
+        raise DataError(f"catalog {folder} has no {wanted}; name another one")
+    feeds: list[Feed] = [CatalogFeed(catalog, symbol, start, end, kind) for symbol in found]
+    return feeds, [_spec(_stored_spec(catalog, symbol, kind)) for symbol in found]
 
 
 def _synthetic(
-    symbols: tuple[str, ...], start: int | None, end: int | None, days: int, seed: int
+    symbols: tuple[str, ...], start: int | None, end: int | None, days: int, seed: int, kind: Market
 ) -> tuple[list[Feed], list[SymbolSpec]]:
     begin = _moment(_SYNTHETIC_START, "--start") if start is None else start
     assert begin is not None
     if begin % 60_000:
         raise ConfigError("--start of a synthetic market must be a whole minute")
     length = days if end is None else -(-(end - begin) // 86_400_000)
-    feeds = [SyntheticFeed(symbol, begin, length, seed) for symbol in symbols]
+    feeds = [SyntheticFeed(symbol, begin, length, seed, kind) for symbol in symbols]
     for feed in feeds:
         feed.end_ms = feed.end_ms if end is None else end
-    return list(feeds), [SymbolSpec.from_catalog(find_spec(symbol, "um")) for symbol in symbols]
+    return list(feeds), [_spec(find_spec(symbol, kind)) for symbol in symbols]
 
 
-def _stored_spec(catalog: Catalog, symbol: str) -> CatalogSpec:
+def _spec(spec: CatalogSpec) -> SymbolSpec:
+    return spot_spec(spec) if spec.market == "spot" else SymbolSpec.from_catalog(spec)
+
+
+def _stored_spec(catalog: Catalog, symbol: str, kind: Market) -> CatalogSpec:
     """The filters that the catalog holds, which may be other than the shipped ones."""
-    name = instrument_name(symbol, "um")
+    name = instrument_name(symbol, kind)
     held = catalog.instrument(name)
-    assert isinstance(held, CryptoPerpetual)
+    assert isinstance(held, CryptoPerpetual | CurrencyPair)
+    settlement = held.settlement_currency if isinstance(held, CryptoPerpetual) else held.quote_currency
     missing = [n for n in ("min_quantity", "max_quantity", "min_notional") if getattr(held, n) is None]
     if missing:
         raise DataError(f"{name} is stored without {', '.join(missing)}; ingest it with its exchangeInfo")
     return CatalogSpec(
         symbol=symbol,
-        market="um",
+        market=kind,
         base=held.base_currency.code,
         quote=held.quote_currency.code,
-        settlement=held.settlement_currency.code,
+        settlement=settlement.code,
         tick=Decimal(str(held.price_increment)),
         step=Decimal(str(held.size_increment)),
         min_quantity=Decimal(str(held.min_quantity)),
@@ -248,6 +270,22 @@ def _symbols(texts: Sequence[str]) -> tuple[str, ...]:
         if not _SYMBOL.fullmatch(symbol):
             raise ConfigError(f"'{symbol}' is no symbol; write it as Binance does, such as BTCUSDT")
     return tuple(dict.fromkeys(symbols))
+
+
+def _kind(text: str) -> Market:
+    if text == "um":
+        return "um"
+    if text == "spot":
+        return "spot"
+    raise ConfigError(f"--market '{text}' is unknown; use um or spot")
+
+
+def _balances(text: str) -> dict[str, Decimal]:
+    """The amounts by asset; a bare amount is USDT's."""
+    if "=" not in text:
+        return {"USDT": _amount(text)}
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {asset.strip().upper(): _amount(amount) for asset, _, amount in pairs}
 
 
 def _amount(text: str) -> Decimal:

@@ -31,6 +31,7 @@ from configs.errors import InputError
 from live.rehearsal.errors import VenueError
 from live.rehearsal.fault_script import parse_fault
 from live.rehearsal.session import Session
+from live.rehearsal.spot_ledger import spot_ledger
 from live.rehearsal.store import encode
 
 __all__ = ["Control", "ledger", "status"]
@@ -171,7 +172,7 @@ class Control:
 
     async def _transfer(self, values: Values) -> Any:
         account, asset = values.pop("account", "main"), values.pop("asset", "USDT")
-        self._session.venue.transfer(account, asset, Decimal(str(values.pop("amount"))))
+        self._session.exchange.transfer(account, asset, Decimal(str(values.pop("amount"))))
         self._session.server.flush()
         return await self._ledger(values)
 
@@ -181,7 +182,7 @@ class Control:
 
     def _symbol(self, values: Values) -> str:
         symbol = str(values.pop("symbol"))
-        self._session.venue.market(symbol)
+        self._session.exchange.market(symbol)
         return symbol
 
 
@@ -199,7 +200,7 @@ def status(session: Session) -> Values:
         "lag_ms": session.lag_ms,
         "events": session.events,
         "restarts": session.restarts,
-        "symbols": {symbol: spec.status for symbol, spec in session.venue.specs.items()},
+        "symbols": {symbol: spec.status for symbol, spec in session.exchange.specs.items()},
         "sockets": {kind: sockets.count(kind) for kind in ("market", "user", "trading")},
         "injected": len(session.faults.log),
         "http": server.http_url,
@@ -210,8 +211,11 @@ def status(session: Session) -> Values:
 
 def ledger(session: Session) -> Values:
     """Every account as the venue knows it: what a client's books must agree with."""
-    venue = session.venue
     accounts = sorted({key.account for key in session.plan.keys})
+    if session.plan.market_kind == "spot":
+        return {account: spot_ledger(session.spot, account) for account in accounts}
+    venue, record = session.venue, session.server.record
+    fundings = [settled for symbol in venue.specs for settled in record[symbol].fundings]
     return {
         account: {
             "assets": [encode(asset) for asset in venue.account_view(account).assets],
@@ -223,6 +227,7 @@ def ledger(session: Session) -> Values:
             "algo_orders": [encode(o) for o in venue.all_algo_orders(account)],
             "fills": [encode(trade) for trade in venue.user_trades(account)],
             "income": [encode(income) for income in venue.income(account)],
+            "fundings": [f._asdict() | {"rate": str(f.rate), "mark": str(f.mark)} for f in fundings],
         }
         for account in accounts
     }

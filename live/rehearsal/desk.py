@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from live.rehearsal.errors import refuse
 from live.rehearsal.limits import RateLimiter
 from live.rehearsal.orders import Order
-from live.rehearsal.ports import Clock
+from live.rehearsal.ports import Clock, Exchange
 from live.rehearsal.record import MarketRecord
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.venue import Venue
@@ -23,7 +23,7 @@ __all__ = ["Desk", "Endpoint", "ListenKeys", "Security", "find_order"]
 
 LISTEN_KEY_MS = 60 * 60_000
 Json = Any
-Handler = Callable[["Desk", str, Params], Json]
+Handler = Callable[["Desk[Any]", str, Params], Json]
 Weight = int | Callable[[Mapping[str, str]], int]
 
 
@@ -86,7 +86,7 @@ class ListenKeys:
 
 
 @dataclass(slots=True)
-class Desk:
+class Desk[V: Exchange = Venue]:
     """The venue, its market's history, its clock and limits, listen keys and dead-man's switches.
 
     `countdowns` holds, by account and symbol, the server time at which all open orders are cancelled.
@@ -94,7 +94,7 @@ class Desk:
     overlooked. `withdrawing` are the accounts whose keys report permission to withdraw.
     """
 
-    venue: Venue
+    venue: V
     clock: Clock
     record: MarketRecord
     limiter: RateLimiter

@@ -4,6 +4,8 @@ Source: Binance's USD-M futures error code list and answers recorded from the ex
 take the values that `refuse` is given.
 """
 
+from typing import Any
+
 __all__ = ["HTTP_STATUS", "TEXTS", "VenueError", "refuse"]
 
 TEXTS = {
@@ -148,10 +150,14 @@ HTTP_STATUS = {
 
 
 class VenueError(Exception):
-    """The venue refused a request: Binance's `code` and `message`, and the HTTP status it travels with."""
+    """The venue refused a request: Binance's `code` and `message`, and the HTTP status it travels with.
 
-    def __init__(self, code: int, message: str, http_status: int = 400) -> None:
+    `data` is what a refusal tells besides, as JSON values; few do.
+    """
+
+    def __init__(self, code: int, message: str, http_status: int = 400, *, data: Any = None) -> None:
         super().__init__(f"{code}: {message}")
+        self.data = data
         self.code = code
         self.message = message
         self.http_status = http_status

@@ -79,7 +79,7 @@ def matches_message(match: MessageMatch, stream: str, event: Any) -> bool:
     return (
         fnmatchcase(str(values.get("e", "")), match.event)
         and fnmatchcase(str(symbol), match.symbol)
-        and fnmatchcase(str(order.get("X", "")), match.status)
+        and fnmatchcase(str((order or values).get("X", "")), match.status)
     )
 
 

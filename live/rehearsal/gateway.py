@@ -15,8 +15,9 @@ from aiohttp import WSMsgType, web
 
 from live.rehearsal.auth import Keyring, json_text
 from live.rehearsal.desk import Desk
+from live.rehearsal.dialect import USD_M, Dialect
 from live.rehearsal.errors import VenueError
-from live.rehearsal.ports import ConnectFault, FaultBox, RequestFault
+from live.rehearsal.ports import ConnectFault, FaultBox, NoObserver, Observer, RequestFault
 from live.rehearsal.rest import Call, Router
 from live.rehearsal.streams import Hub, Socket, stream_names, to_text
 from live.rehearsal.ws_api import CONNECT_WEIGHT, TradingApi
@@ -35,15 +36,23 @@ class Gateway:
     """The routes. `flush` publishes what a request caused; `down` makes the venue unreachable."""
 
     def __init__(
-        self, desk: Desk, keyring: Keyring, hub: Hub, faults: FaultBox, flush: Callable[[], None]
+        self,
+        desk: Desk[Any],
+        keyring: Keyring,
+        hub: Hub,
+        faults: FaultBox,
+        flush: Callable[[], None],
+        dialect: Dialect = USD_M,
     ) -> None:
         self.down = False
+        self.observer: Observer = NoObserver()
         self._desk = desk
         self._keyring = keyring
         self._hub = hub
         self._faults = faults
         self._flush = flush
-        self._router = Router(desk, keyring)
+        self._dialect = dialect
+        self._router = Router(desk, keyring, dialect.endpoints)
         self._later: set[asyncio.TimerHandle] = set()
 
     def routes(self) -> list[web.RouteDef]:
@@ -53,7 +62,8 @@ class Gateway:
             for prefix in _STREAM_PATHS
             for path in ("/ws", "/ws/{names:.*}", "/stream")
         ]
-        trading = [web.get(path, self.trading) for path in ("/ws-fapi/v1", "/ws-fapi/v1/")]
+        path = self._dialect.api_path
+        trading = [web.get(each, self.trading) for each in (path, f"{path}/")]
         return [*trading, *sockets, web.route("*", "/{path:.*}", self.rest)]
 
     def forget_later(self) -> None:
@@ -69,23 +79,33 @@ class Gateway:
         call = await _call_of(request)
         if self.down:
             return _cut(request)
+        self.observer.on_request(call.method, call.path, call.values)
         fault = self._faults.on_request(call.method, call.path, call.values)
         if fault is None:
             return self._answer(call)
         return await self._spoiled(
-            request, fault, lambda: self._answer(call), lambda: _canned(fault, self._headers(call))
+            request,
+            fault,
+            lambda: self._answer(call, faulted=True),
+            lambda: _canned(fault, self._headers(call)),
         )
 
-    def _answer(self, call: Call) -> web.Response:
+    def _answer(self, call: Call, *, faulted: bool = False) -> web.Response:
         try:
             status, body = 200, self._router.run(call)
         except VenueError as error:
             status, body = error.http_status, {"code": error.code, "msg": error.message}
+            if error.data is not None:
+                body["data"] = error.data
         self._flush()
+        self.observer.on_answer(call.method, call.path, call.values, status, body, faulted=faulted)
         headers = self._headers(call)
         if status in {418, 429}:
             headers["Retry-After"] = str(self._retry_after(call))
-        return web.Response(body=to_text(body).encode(), status=status, headers=headers)
+        encoded = self._dialect.encoded(call, status, body)
+        if encoded is None:
+            return web.Response(body=to_text(body).encode(), status=status, headers=headers)
+        return web.Response(body=encoded[0], status=status, headers=headers | {"Content-Type": encoded[1]})
 
     def _headers(self, call: Call) -> dict[str, str]:
         account = self._router.account_of(call.api_key) if call.api_key else None
@@ -189,13 +209,13 @@ class Gateway:
 
     async def trading(self, request: web.Request) -> web.StreamResponse:
         """A connection of the WebSocket API."""
-        refused = await self._refused(request, "trading") or self._too_often(request)
+        refused = await self._refused(request, "trading") or self._unfit(request) or self._too_often(request)
         if refused is not None:
             return refused
         ws = web.WebSocketResponse(heartbeat=PING_SECS, autoping=False, max_msg_size=_MAX_MESSAGE)
         await ws.prepare(request)
         socket = Socket(ws, request, "trading", combined=False)
-        api = TradingApi(self._desk, self._keyring, request.remote or "")
+        api = self._dialect.api(self._desk, self._keyring, request.remote or "", socket)
         tasks: set[asyncio.Task[None]] = set()
 
         async def on_text(text: str) -> None:
@@ -208,6 +228,13 @@ class Gateway:
         finally:
             for task in list(tasks):
                 task.cancel()
+
+    def _unfit(self, request: web.Request) -> web.Response | None:
+        """The refusal of a connection that asks for SBE answers: there are none on sockets."""
+        if "responseFormat=sbe" not in _query(request):
+            return None
+        body = to_text({"code": -1155, "msg": "SBE is not enabled."})
+        return web.Response(status=400, body=body.encode(), headers={"Content-Type": _JSON})
 
     def _too_often(self, request: web.Request) -> web.Response | None:
         """The refusal of a connection that is beyond the IP's weight; None when it may come in."""
@@ -232,10 +259,13 @@ class Gateway:
         values = _words(params)
 
         def real() -> str:
-            answer = to_text(api.answer(message))
+            answer = api.answer(message)
             self._flush()
-            return answer
+            body = answer.get("result", answer.get("error"))
+            self.observer.on_answer("WS", method, values, answer["status"], body, faulted=fault is not None)
+            return to_text(answer)
 
+        self.observer.on_request("WS", method, values)
         fault = self._faults.on_request("WS", method, values)
         if fault is None:
             socket.put(real())
@@ -287,6 +317,7 @@ async def _call_of(request: web.Request) -> Call:
         body=form,
         api_key=request.headers.get("X-MBX-APIKEY"),
         address=request.remote or "",
+        headers=request.headers,
     )
 
 

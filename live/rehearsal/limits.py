@@ -1,7 +1,7 @@
 """Request weights and order counts: what a client used, the headers that say so, and 429 and 418.
 
 Windows are the exchange's fixed ones: weights count by IP and minute, orders by account in ten seconds and in
-a minute. Whoever goes on after a 429 is banned with 418, each time for longer.
+a minute (on spot in a day). Whoever goes on after a 429 is banned with 418, each time for longer.
 Source: Binance's limits in exchangeInfo and its general information on IP limits.
 """
 
@@ -14,6 +14,7 @@ from live.rehearsal.errors import VenueError, refuse
 __all__ = ["Limits", "RateLimiter", "depth_weight", "klines_weight"]
 
 MINUTE_MS = 60_000
+DAY_MS = 1_440 * MINUTE_MS
 TEN_SECONDS_MS = 10_000
 BAN_AFTER_REFUSALS = 10
 BANS_SECS = (120, 600, 3_600, 21_600, 86_400, 259_200)
@@ -26,14 +27,25 @@ class Limits:
     weight_a_minute: int = 2_400
     orders_a_minute: int = 1_200
     orders_in_ten_seconds: int = 300
+    orders_a_day: int | None = None
 
     def as_json(self) -> list[dict[str, Any]]:
         """The `rateLimits` of exchangeInfo."""
         return [
             _limit("REQUEST_WEIGHT", "MINUTE", 1, self.weight_a_minute),
-            _limit("ORDERS", "MINUTE", 1, self.orders_a_minute),
+            _limit("ORDERS", self.long_interval, 1, self.orders_at_length),
             _limit("ORDERS", "SECOND", 10, self.orders_in_ten_seconds),
         ]
+
+    @property
+    def long_interval(self) -> str:
+        """The longer interval in which orders count: a day where that is limited, else a minute."""
+        return "MINUTE" if self.orders_a_day is None else "DAY"
+
+    @property
+    def orders_at_length(self) -> int:
+        """The orders that the longer interval allows."""
+        return self.orders_a_minute if self.orders_a_day is None else self.orders_a_day
 
 
 @dataclass(slots=True)
@@ -63,7 +75,7 @@ class _Client:
 
 @dataclass(slots=True)
 class _Orders:
-    minute: _Window
+    long: _Window
     ten_seconds: _Window
 
 
@@ -97,12 +109,12 @@ class RateLimiter:
     def count_orders(self, account: str, orders: int, now_ms: int) -> None:
         """Count new orders of an account; -1015 with 429 beyond a limit (the refused ones count too)."""
         windows = self._account(account)
-        minute = windows.minute.add(orders, now_ms)
+        long = windows.long.add(orders, now_ms)
         ten_seconds = windows.ten_seconds.add(orders, now_ms)
         if ten_seconds > self.limits.orders_in_ten_seconds:
             raise refuse(-1015, self.limits.orders_in_ten_seconds, "10 SECOND")
-        if minute > self.limits.orders_a_minute:
-            raise refuse(-1015, self.limits.orders_a_minute, "1 MINUTE")
+        if long > self.limits.orders_at_length:
+            raise refuse(-1015, self.limits.orders_at_length, f"1 {self.limits.long_interval}")
 
     def headers(self, address: str, account: str | None, now_ms: int) -> dict[str, str]:
         """The headers of an answer; with the account's order counts when `account` is given."""
@@ -110,7 +122,8 @@ class RateLimiter:
         if account is not None:
             windows = self._account(account)
             headers["X-MBX-ORDER-COUNT-10S"] = str(windows.ten_seconds.add(0, now_ms))
-            headers["X-MBX-ORDER-COUNT-1M"] = str(windows.minute.add(0, now_ms))
+            name = f"X-MBX-ORDER-COUNT-1{self.limits.long_interval[0]}"
+            headers[name] = str(windows.long.add(0, now_ms))
         return headers
 
     def counts(self, address: str, account: str | None, now_ms: int) -> list[dict[str, Any]]:
@@ -124,7 +137,8 @@ class RateLimiter:
         return [
             _limit("ORDERS", "SECOND", 10, limits.orders_in_ten_seconds)
             | {"count": windows.ten_seconds.add(0, now_ms)},
-            _limit("ORDERS", "MINUTE", 1, limits.orders_a_minute) | {"count": windows.minute.add(0, now_ms)},
+            _limit("ORDERS", limits.long_interval, 1, limits.orders_at_length)
+            | {"count": windows.long.add(0, now_ms)},
             weight,
         ]
 
@@ -138,13 +152,14 @@ class RateLimiter:
         windows = self._account(account)
         if windows.ten_seconds.add(0, now_ms) > self.limits.orders_in_ten_seconds:
             return windows.ten_seconds.left_secs(now_ms)
-        return windows.minute.left_secs(now_ms)
+        return windows.long.left_secs(now_ms)
 
     def _client(self, address: str) -> _Client:
         return self._clients.setdefault(address, _Client(_Window(MINUTE_MS)))
 
     def _account(self, account: str) -> _Orders:
-        return self._orders.setdefault(account, _Orders(_Window(MINUTE_MS), _Window(TEN_SECONDS_MS)))
+        length_ms = MINUTE_MS if self.limits.orders_a_day is None else DAY_MS
+        return self._orders.setdefault(account, _Orders(_Window(length_ms), _Window(TEN_SECONDS_MS)))
 
 
 def klines_weight(params: Mapping[str, str]) -> int:

@@ -11,11 +11,10 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from nautilus_trader.model import CryptoPerpetual
 from numpy.typing import NDArray
 
 from catalog.columns import MINUTE_NS, BarColumns, FundingColumns, Grid, utc_ns, utc_text
-from catalog.instruments import find_spec, instrument_name
+from catalog.instruments import Market, find_spec, instrument_name
 from catalog.store import Catalog, grids
 from catalog.synthetic import make_market
 from catalog.tick_store import read_quotes, read_trades
@@ -96,13 +95,18 @@ class _Settlements:
 class CatalogFeed:
     """A symbol's market out of a catalog, of the minutes from `start_ms` to `end_ms`; read day by day."""
 
-    def __init__(self, catalog: Catalog, symbol: str, start_ms: int | None, end_ms: int | None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        symbol: str,
+        start_ms: int | None,
+        end_ms: int | None,
+        market: Market = "um",
+    ) -> None:
         self.symbol = symbol
         self._catalog = catalog
-        self._id = instrument_name(symbol, "um")
-        instrument = catalog.instrument(self._id)
-        self.price, self.size = grids(instrument)
-        assert isinstance(instrument, CryptoPerpetual)
+        self._id = instrument_name(symbol, market)
+        self.price, self.size = grids(catalog.instrument(self._id))
         self._recorded = _recorded_spans(catalog, self._id)
         self.start_ms, self.end_ms = self._period(start_ms, end_ms)
         self._day: _Day | None = None
@@ -180,6 +184,7 @@ class SyntheticFeed:
     start_ms: int
     days: int
     seed: int
+    market: Market = "um"
     price: Grid = field(init=False)
     size: Grid = field(init=False)
     end_ms: int = field(init=False)
@@ -187,7 +192,7 @@ class SyntheticFeed:
     _settlements: _Settlements = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        spec = find_spec(self.symbol, "um")
+        spec = find_spec(self.symbol, self.market)
         self.price, self.size = Grid.of(spec.tick), Grid.of(spec.step)
         self.end_ms = self.start_ms + self.days * DAY_MINUTES * 60_000
         digest = blake2b(f"{self.seed}|{self.symbol}".encode(), digest_size=4).digest()

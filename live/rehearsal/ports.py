@@ -1,19 +1,26 @@
-"""What the server needs from outside: a clock, and a fault box that may spoil requests and messages.
+"""What the server needs from outside: a clock, a fault box that may spoil requests and messages, an observer.
 
-The defaults do nothing: wall time and no faults.
+The defaults do nothing: wall time, no faults, nobody who looks.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
+
+from live.rehearsal.book import Market, MarketEvent
+from live.rehearsal.specs import SymbolSpec
 
 __all__ = [
     "Clock",
     "ConnectFault",
     "Delivery",
+    "Exchange",
     "FaultBox",
     "NoFaults",
+    "NoObserver",
+    "Observer",
     "RequestFault",
     "WallClock",
 ]
@@ -70,6 +77,48 @@ class FaultBox(Protocol):
         """The fault of a WebSocket handshake; `kind` is market, user or trading."""
 
 
+class Exchange(Protocol):
+    """What server and session need of a venue, whatever its market: time, rules, market, outbox, memory."""
+
+    @property
+    def now_ms(self) -> int:
+        """The venue's time."""
+
+    @property
+    def specs(self) -> Mapping[str, SymbolSpec]:
+        """The rules by symbol."""
+
+    def market(self, symbol: str) -> Market:
+        """A symbol's market state."""
+
+    def set_time(self, now_ms: int) -> None:
+        """Move the clock on."""
+
+    def apply(self, event: MarketEvent) -> None:
+        """Take in a market event."""
+
+    def drain(self) -> Sequence[Any]:
+        """What happened since the last call, in order."""
+
+    def replace_spec(self, spec: SymbolSpec) -> None:
+        """Change a symbol's rules in flight."""
+
+    def set_fill_slices(self, count: int) -> None:
+        """Cut every fill into up to `count` fills."""
+
+    def cancel_all(self, account: str, symbol: str) -> Sequence[Any]:
+        """Cancel a symbol's open orders."""
+
+    def transfer(self, account: str, asset: str, amount: Decimal) -> None:
+        """Deposit, or withdraw a negative amount."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the venue remembers, as JSON values."""
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Remember a snapshot instead."""
+
+
 class Clock(Protocol):
     """The venue's two times, in milliseconds."""
 
@@ -79,6 +128,39 @@ class Clock(Protocol):
     def request_ms(self) -> int:
         """The server's own time: answers /time, checks timestamps and counts limits. It follows the client's
         wall clock, but for skew, however fast the market is replayed."""
+
+
+class Observer(Protocol):
+    """Is told of everything that passes, on the server's loop: what it does, it does before anything goes on."""
+
+    def on_request(self, method: str, path: str, params: Mapping[str, str]) -> None:
+        """A request has come in; nothing has been done with it, and no fault has been asked."""
+
+    def on_answer(
+        self, method: str, path: str, params: Mapping[str, str], status: int, body: Any, *, faulted: bool
+    ) -> None:
+        """A request has taken effect or was refused; nothing of it has been sent.
+
+        `body` is the answer, as JSON values. `faulted`: the client may be told something else, late, or nothing.
+        """
+
+    def on_event(self, event: Any) -> None:
+        """A user event (`live.rehearsal.events`) is about to be sent."""
+
+
+class NoObserver:
+    """Looks away."""
+
+    def on_request(self, method: str, path: str, params: Mapping[str, str]) -> None:
+        """Nothing."""
+
+    def on_answer(
+        self, method: str, path: str, params: Mapping[str, str], status: int, body: Any, *, faulted: bool
+    ) -> None:
+        """Nothing."""
+
+    def on_event(self, event: Any) -> None:
+        """Nothing."""
 
 
 class NoFaults:

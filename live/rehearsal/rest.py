@@ -1,7 +1,7 @@
 """From a request to its handler: which endpoint, who asks, what it weighs."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from live.rehearsal import rest_account, rest_market, rest_orders
 from live.rehearsal.auth import ApiKey, Keyring, check_time, payload_of
@@ -16,7 +16,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     for group in (rest_market.ENDPOINTS, rest_account.ENDPOINTS, rest_orders.ENDPOINTS)
     for endpoint in group
 }
-_PATHS = {path for _, path in ENDPOINTS}
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class Call(NamedTuple):
@@ -29,21 +29,29 @@ class Call(NamedTuple):
     body: str
     api_key: str | None
     address: str
+    headers: Mapping[str, str] = _NO_HEADERS
 
 
 class Router:
     """Finds, admits and runs requests. Order of the checks: endpoint, weight, key, parameters, signature."""
 
-    def __init__(self, desk: Desk, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        desk: Desk[Any],
+        keyring: Keyring,
+        endpoints: Mapping[tuple[str, str], Endpoint] = ENDPOINTS,
+    ) -> None:
         self.desk = desk
         self.keyring = keyring
+        self._endpoints = endpoints
+        self._paths = {path for _, path in endpoints}
 
     def endpoint(self, method: str, path: str) -> Endpoint:
         """The endpoint; 404 for an unknown path, 405 for a method it has not."""
-        found = ENDPOINTS.get((method, path))
+        found = self._endpoints.get((method, path))
         if found is not None:
             return found
-        if path in _PATHS:
+        if path in self._paths:
             raise VenueError(-1000, f"Request method '{method}' not supported", 405)
         raise VenueError(-5000, f"Path {path}, Method {method} is invalid", 404)
 

@@ -147,6 +147,19 @@ def account_config(desk: Desk, account: str, params: Params) -> Json:
     }
 
 
+def key_permissions(desk: Desk, account: str, params: Params) -> Json:
+    """GET /sapi/v1/account/apiRestrictions, which the exchange's spot host answers."""
+    del params
+    return {
+        "ipRestrict": True,
+        "createTime": 0,
+        "enableReading": True,
+        "enableSpotAndMarginTrading": False,
+        "enableWithdrawals": account in desk.withdrawing,
+        "enableFutures": True,
+    }
+
+
 def income(desk: Desk, account: str, params: Params) -> Json:
     """GET income: by time from the oldest, else the newest."""
     symbol, kind = params.text("symbol"), params.text("incomeType")
@@ -244,6 +257,7 @@ ENDPOINTS = (
     Endpoint("GET", "/fapi/v1/leverageBracket", Security.READ, leverage_brackets),
     Endpoint("GET", "/fapi/v1/symbolConfig", Security.READ, symbol_config, 5),
     Endpoint("GET", "/fapi/v1/accountConfig", Security.READ, account_config, 5),
+    Endpoint("GET", "/sapi/v1/account/apiRestrictions", Security.READ, key_permissions),
     Endpoint("GET", "/fapi/v1/income", Security.READ, income, 30),
     Endpoint("GET", "/fapi/v1/rateLimit/order", Security.READ, order_limits),
     Endpoint("GET", "/fapi/v1/apiTradingStatus", Security.READ, trading_status),

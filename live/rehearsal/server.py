@@ -1,8 +1,9 @@
-"""The rehearsal server: a `Venue` behind Binance's USD-M futures protocol on 127.0.0.1.
+"""The rehearsal server: a `Venue` behind Binance's USD-M futures protocol on 127.0.0.1, or a `SpotVenue`
+behind the spot one.
 
-    REST            {http_url}/fapi/...
+    REST            {http_url}/fapi/..., on spot {http_url}/api/v3/...
     streams         {ws_url}, {ws_url}/NAME, .../stream?streams=..., also under /public, /market, /private
-    user data       {ws_url}/LISTENKEY or {ws_url}?listenKey=LISTENKEY
+    user data       {ws_url}/LISTENKEY or {ws_url}?listenKey=LISTENKEY; on spot over the WebSocket API
     WebSocket API   {ws_api_url}
 
 Whoever moves the market calls `feed`; the server publishes what follows in the order in which it happened.
@@ -21,36 +22,31 @@ from aiohttp import web
 from live.rehearsal.auth import ApiKey, Keyring
 from live.rehearsal.book import Funding, Kline, MarketEvent
 from live.rehearsal.desk import Desk
-from live.rehearsal.events import (
-    AccountConfigUpdate,
-    AccountUpdate,
-    AlgoUpdate,
-    MarginCall,
-    OrderUpdate,
-    VenueEvent,
-)
+from live.rehearsal.dialect import dialect_of
+from live.rehearsal.events import OrderUpdate
 from live.rehearsal.gateway import Gateway
 from live.rehearsal.limits import Limits, RateLimiter
-from live.rehearsal.ports import Clock, FaultBox, NoFaults, WallClock
+from live.rehearsal.ports import Clock, Exchange, FaultBox, NoFaults, Observer, WallClock
 from live.rehearsal.record import MarketRecord
-from live.rehearsal.streams import Hub, MarketFeed, Socket
+from live.rehearsal.spot_events import ExecutionReport
+from live.rehearsal.spot_wire_events import stream_terminated
+from live.rehearsal.streams import Hub, Socket
 from live.rehearsal.venue import Venue
-from live.rehearsal.wire_events import listen_key_expired, user_messages
+from live.rehearsal.wire_events import listen_key_expired
 
 __all__ = ["RehearsalServer", "ServerThread"]
 
 TICK_SECS = 0.05
 STOP_SECS = 5.0
 _GOING_AWAY = 1001
-_USER_EVENTS = OrderUpdate | AlgoUpdate | AccountUpdate | MarginCall | AccountConfigUpdate
 
 
-class RehearsalServer:
+class RehearsalServer[V: Exchange = Venue]:
     """The server. `keys` are the API keys that may trade; `strict` refuses unknown parameters (-1104)."""
 
     def __init__(
         self,
-        venue: Venue,
+        venue: V,
         keys: Iterable[ApiKey],
         *,
         faults: FaultBox | None = None,
@@ -60,6 +56,7 @@ class RehearsalServer:
     ) -> None:
         known = tuple(keys)
         self.venue = venue
+        self._dialect = dialect_of(venue)
         self.faults: FaultBox = faults or NoFaults()
         self.clock: Clock = clock or WallClock()
         self.record = MarketRecord(venue.specs)
@@ -67,13 +64,15 @@ class RehearsalServer:
             venue=venue,
             clock=self.clock,
             record=self.record,
-            limiter=RateLimiter(limits),
+            limiter=RateLimiter(limits or self._dialect.limits),
             withdrawing={key.account for key in known if key.may_withdraw},
             strict=strict,
         )
         self.hub = Hub(self.faults)
-        self._market = MarketFeed(self.desk, self.hub)
-        self._gateway = Gateway(self.desk, Keyring.of(*known), self.hub, self.faults, self.flush)
+        self._market = self._dialect.feed(self.desk, self.hub)
+        self._gateway = Gateway(
+            self.desk, Keyring.of(*known), self.hub, self.faults, self.flush, self._dialect
+        )
         self._runner: web.AppRunner | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._address = ("", 0)
@@ -115,7 +114,7 @@ class RehearsalServer:
     @property
     def ws_api_url(self) -> str:
         """The URL of the WebSocket API."""
-        return f"ws://{self._address[0]}:{self._address[1]}/ws-fapi/v1"
+        return f"ws://{self._address[0]}:{self._address[1]}{self._dialect.api_path}"
 
     # -- the market ---------------------------------------------------------------------------------------
 
@@ -129,6 +128,10 @@ class RehearsalServer:
         self.venue.apply(self.record.add(event, mark))
         self.flush()
 
+    def watch(self, observer: Observer) -> None:
+        """Let somebody look at requests, answers and user events as they pass."""
+        self._gateway.observer = observer
+
     async def drained(self, timeout_secs: float) -> bool:
         """Wait until clients were sent everything; False when that takes longer."""
         return await self.hub.drained(timeout_secs)
@@ -138,7 +141,7 @@ class RehearsalServer:
         traded: dict[str, int] = {}
         for event in self.venue.drain():
             self._tell(event)
-            if isinstance(event, OrderUpdate) and event.trade is not None:
+            if isinstance(event, OrderUpdate | ExecutionReport) and event.trade is not None:
                 traded[event.order.symbol] = event.ts_ms
         for symbol, ts_ms in traded.items():
             self._market.book(symbol, ts_ms)
@@ -165,21 +168,31 @@ class RehearsalServer:
             await self.close_sockets(abrupt=True)
 
     def expire_listen_key(self, account: str = "main", *, notify: bool = True) -> None:
-        """Let an account's listen key expire now, told to its sockets or not."""
+        """Let an account's listen key expire now, told to its sockets or not; on spot its subscriptions."""
+        if not self._dialect.listen_keys:
+            self._end_subscriptions(account, notify)
+            return
         key = self.desk.listen_keys.close(account)
         if key is not None:
             self._end_user_stream(account, key, notify)
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _tell(self, event: VenueEvent) -> None:
-        if not isinstance(event, _USER_EVENTS):
+    def _tell(self, event: Any) -> None:
+        if not isinstance(event, self._dialect.user_events):
             self._market.tell(event)
             return
-        for message in user_messages(event):
+        self._gateway.observer.on_event(event)
+        for message in self._dialect.messages(event):
             self.hub.publish_user(event.account, message)
         if isinstance(event, OrderUpdate) and event.order.forced and event.trade is not None:
             self._market.liquidation(event.order, event.ts_ms)
+
+    def _end_subscriptions(self, account: str, notify: bool) -> None:
+        if notify:
+            self.hub.publish_user(account, stream_terminated(self.clock.now_ms()))
+        for socket in self.hub.sockets:
+            socket.accounts.pop(account, None)
 
     def _end_user_stream(self, account: str, key: str, notify: bool) -> None:
         if notify:
@@ -206,7 +219,7 @@ class RehearsalServer:
 class ServerThread:
     """A server on a thread with its own event loop, as a context manager; `call` runs a function there."""
 
-    def __init__(self, server: RehearsalServer) -> None:
+    def __init__(self, server: RehearsalServer[Any]) -> None:
         self.server = server
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rehearsal", daemon=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from catalog.instruments import Market
 from live.rehearsal.auth import ApiKey
 from live.rehearsal.book import Depth, MarketEvent, MarkPrice, Quote
 from live.rehearsal.clock import ReplayClock, shift_to_now, wall_ms
@@ -34,6 +35,7 @@ from live.rehearsal.market import MarketSettings, ReplayMarket, closed_klines
 from live.rehearsal.market_feeds import Feed
 from live.rehearsal.server import RehearsalServer
 from live.rehearsal.specs import SymbolSpec
+from live.rehearsal.spot_venue import SpotVenue
 from live.rehearsal.venue import Venue
 
 __all__ = ["Plan", "Session"]
@@ -50,7 +52,9 @@ class Plan:
 
     `speed` is market seconds a wall second, zero for stepped. With `now` the replay is shifted to begin in
     the minute under way. `history` minutes of klines before the start are there over REST. `balances` are
-    the account's, by asset.
+    the account's, by asset. `market_kind` is "um" (USD-M futures) or "spot"; feeds and specs must be of that
+    market, and on spot there is no leverage. `fee_rates` are maker and taker, None for the market's usual
+    ones.
     """
 
     feeds: Sequence[Feed]
@@ -63,6 +67,8 @@ class Plan:
     history: int = 1_500
     balances: Mapping[str, Decimal] = field(default_factory=lambda: {"USDT": Decimal(10_000)})
     leverage: int = 20
+    market_kind: Market = "um"
+    fee_rates: tuple[Decimal, Decimal] | None = None
     limits: Limits | None = None
     strict: bool = True
 
@@ -77,21 +83,15 @@ class Session:
         self.market = ReplayMarket(plan.feeds, plan.market, shift_ms=shift_ms)
         self.clock = ReplayClock(self.market.start_ms, plan.speed)
         self.market_ms = self.market.start_ms
-        self.venue = Venue(
-            plan.specs,
-            balances=plan.balances,
-            leverage=plan.leverage,
-            seed=plan.market.seed,
-            now_ms=self.market_ms,
-        )
+        self.exchange = _exchange(plan, self.market_ms)
         self.faults = ScriptedFaults(
             plan.script,
             now_ms=lambda: max(self.market_ms, self.clock.now_ms()),
             start_ms=self.market_ms,
             ticks={spec.symbol: spec.tick for spec in plan.specs},
         )
-        self.server = RehearsalServer(
-            self.venue,
+        self.server: RehearsalServer[Any] = RehearsalServer(
+            self.exchange,
             plan.keys,
             faults=self.faults,
             clock=self.clock,
@@ -102,13 +102,27 @@ class Session:
             self.server.load(closed_klines(feed, plan.market, plan.history, shift_ms=shift_ms))
         self.events = 0
         self.restarts = 0
-        self._blank = self.venue.snapshot()
+        self._blank = self.exchange.snapshot()
         self._original = {spec.symbol: spec for spec in plan.specs}
         self._books: dict[str, Quote | Depth] = {}
         self._marks: dict[str, MarkPrice] = {}
         self._moving = asyncio.Lock()
         self._stopped = asyncio.Event()
         self._returning: asyncio.Task[None] | None = None
+
+    @property
+    def venue(self) -> Venue:
+        """The futures venue; TypeError when spot is rehearsed."""
+        if not isinstance(self.exchange, Venue):
+            raise TypeError("this rehearsal is of the spot market: use Session.spot")
+        return self.exchange
+
+    @property
+    def spot(self) -> SpotVenue:
+        """The spot venue; TypeError when futures are rehearsed."""
+        if not isinstance(self.exchange, SpotVenue):
+            raise TypeError("this rehearsal is of the futures market: use Session.venue")
+        return self.exchange
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -207,7 +221,7 @@ class Session:
         self.restarts += 1
         await self.server.set_down(True)
         self._apply_lasting(down=True)
-        self.venue.restore(self.venue.snapshot() if memory else self._blank)
+        self.exchange.restore(self.exchange.snapshot() if memory else self._blank)
         if not memory:
             self.server.desk.listen_keys = ListenKeys()
             self.server.desk.countdowns.clear()
@@ -298,8 +312,8 @@ class Session:
                 case SkewClock():
                     skew_ms += fault.skew_ms
         for spec in specs.values():
-            self.venue.replace_spec(replace(spec, status=_DOWN_STATUS) if down else spec)
-        self.venue.set_fill_slices(slices)
+            self.exchange.replace_spec(replace(spec, status=_DOWN_STATUS) if down else spec)
+        self.exchange.set_fill_slices(slices)
         self.clock.skew_ms = skew_ms
 
     async def _return(self, down_secs: float) -> None:
@@ -310,6 +324,15 @@ class Session:
     async def _up(self) -> None:
         self._apply_lasting(down=False)
         await self.server.set_down(False)
+
+
+def _exchange(plan: Plan, now_ms: int) -> Venue | SpotVenue:
+    shared: dict[str, Any] = {"balances": plan.balances, "seed": plan.market.seed, "now_ms": now_ms}
+    if plan.fee_rates is not None:
+        shared |= {"maker_rate": plan.fee_rates[0], "taker_rate": plan.fee_rates[1]}
+    if plan.market_kind == "spot":
+        return SpotVenue(plan.specs, **shared)
+    return Venue(plan.specs, leverage=plan.leverage, **shared)
 
 
 def _changes(fault: ChangeFilters) -> dict[str, Any]:

@@ -7,7 +7,7 @@ instead of slowing the others. A message is made only when somebody is subscribe
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -189,13 +189,15 @@ class Hub:
 
 
 def _framed(socket: Socket, name: str, event: Any) -> str:
+    if socket.kind == "trading":  # spot's user data come over the WebSocket API, named by subscription
+        return to_text({"subscriptionId": int(name), "event": event})
     return to_text({"stream": name, "data": event} if socket.combined else event)
 
 
 class MarketFeed:
     """Turns market events into stream messages, only those that somebody wants."""
 
-    def __init__(self, desk: Desk, hub: Hub) -> None:
+    def __init__(self, desk: Desk[Any], hub: Hub) -> None:
         self._desk = desk
         self._hub = hub
 
@@ -233,6 +235,11 @@ class MarketFeed:
         message = _force_order(order, ts_ms)
         for name in (f"{order.symbol.lower()}@forceOrder", "!forceOrder@arr"):
             self._hub.publish(name, message)
+
+    def _offer(self, stream: str, make: Callable[[], Any]) -> None:
+        """Publish a message that is made only when somebody wants it."""
+        if self._hub.wanted(stream):
+            self._hub.publish(stream, make())
 
     def _publish_depth(self, name: str, change: BookChange, symbol: str, ts_ms: int) -> None:
         if self._hub.wanted(name):

@@ -62,7 +62,6 @@ METHODS: dict[str, Endpoint] = {
         Endpoint("WS", "userDataStream.stop", _KEY, rest_account.close_listen_key),
     )
 }
-_SESSION_METHODS = ("session.logon", "session.status", "session.logout")
 
 
 class Session(NamedTuple):
@@ -75,10 +74,19 @@ class Session(NamedTuple):
 class TradingApi:
     """One connection of the WebSocket API."""
 
-    def __init__(self, desk: Desk, keyring: Keyring, address: str) -> None:
+    session_methods: frozenset[str] = frozenset({"session.logon", "session.status", "session.logout"})
+
+    def __init__(
+        self,
+        desk: Desk[Any],
+        keyring: Keyring,
+        address: str,
+        methods: Mapping[str, Endpoint] = METHODS,
+    ) -> None:
         self._desk = desk
         self._keyring = keyring
         self._address = address
+        self._methods = methods
         self._session: Session | None = None
         self._connected_ms = desk.clock.request_ms()
 
@@ -97,6 +105,8 @@ class TradingApi:
     def refusal(self, number: Any, error: VenueError, account: str | None = None) -> dict[str, Any]:
         """The answer that says no."""
         body: dict[str, Any] = {"code": error.code, "msg": error.message}
+        if error.data is not None:
+            body["data"] = error.data
         if error.http_status in {418, 429}:
             now_ms = self._desk.clock.request_ms()
             wait = self._desk.limiter.retry_after_secs(self._address, account, now_ms)
@@ -105,10 +115,10 @@ class TradingApi:
 
     def _run(self, method: str, raw: dict[str, Any]) -> tuple[Json, str | None]:
         now_ms = self._desk.clock.request_ms()
-        if method in _SESSION_METHODS:
+        if method in self.session_methods:
             self._desk.limiter.spend(self._address, 2, now_ms)
             return self._change_session(method, raw, now_ms), None
-        endpoint = METHODS.get(method)
+        endpoint = self._methods.get(method)
         if endpoint is None:
             raise refuse(-1020)
         values = {name: json_text(value) for name, value in raw.items() if value is not None}

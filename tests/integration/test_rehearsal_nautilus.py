@@ -122,14 +122,16 @@ def _minute(now_ms: int) -> Kline:
 
 
 @contextmanager
-def node_on(thread: ServerThread, folder: Path, key: str, secret: str, *mode: str) -> Iterator[Node]:
+def node_on(
+    thread: ServerThread, folder: Path, key: str, secret: str, *mode: str, script: Path = SCRIPT
+) -> Iterator[Node]:
     """A node on the server, ended whatever happens."""
     secret_file = folder / "secret"
     secret_file.write_text(secret)
     server = thread.server
     urls = (server.http_url, server.ws_url, server.ws_api_url)
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *urls, key, str(secret_file), *mode],
+        [sys.executable, str(script), *urls, key, str(secret_file), *mode],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
