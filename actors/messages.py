@@ -12,6 +12,7 @@ __all__ = [
     "AUDIT_TOPIC",
     "COMMAND_TOPIC",
     "ENTRY_QUOTAS",
+    "ORDER_TOPIC",
     "RISK_MODE_TOPIC",
     "SENTIMENT_TOPIC",
     "TRADING_TOPIC",
@@ -22,6 +23,7 @@ __all__ = [
     "Mode",
     "Observation",
     "OrderRefused",
+    "OrderTold",
     "RiskMode",
     "Sentiment",
     "TradeClosed",
@@ -31,6 +33,7 @@ __all__ = [
 
 AUDIT_TOPIC = "sextant.audit"
 COMMAND_TOPIC = "sextant.command"
+ORDER_TOPIC = "sextant.order"  # OrderTold, live only
 RISK_MODE_TOPIC = "sextant.risk_mode"
 SENTIMENT_TOPIC = "sextant.sentiment"
 ENTRY_QUOTAS = frozenset({"entries_hour", "entries_day"})
@@ -114,10 +117,11 @@ class RiskMode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """An order from outside: `halt` (with the configured action), `flatten` (halt and close), `resume`."""
+    """An order from outside: `pause` (no entries), `halt` (with the configured action), `flatten` (halt and
+    close), `resume` (both over), `reset` (that, and the pauses, cool-downs and records of losses)."""
 
     ts_event: int
-    name: Literal["halt", "flatten", "resume"]
+    name: Literal["pause", "halt", "flatten", "resume", "reset"]
     reason: str = ""
 
 
@@ -150,6 +154,14 @@ class OrderRefused(msgspec.Struct, frozen=True, kw_only=True):
     instrument: str
     role: str
     reason: str
+
+
+class OrderTold(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's own event of a strategy's order, after the strategy's handler for it; live only."""
+
+    strategy: str
+    role: str
+    event: Any
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,6 +114,18 @@ class Series:
             return WriteResult("replaced", added + len(differing))
         return WriteResult("written", added, kept)
 
+    def trim(self, first: int) -> int:
+        """Take out the rows with ts_event < first, but not the newest row; returns how many they were."""
+        old_files = self.files()
+        before = _signature(old_files)
+        table = self.read()
+        if table is None:
+            return 0
+        gone = min(int(np.searchsorted(times_of(table), first)), int(table.num_rows) - 1)
+        if gone:
+            self._put(table.slice(gone), old_files, before)
+        return gone
+
     def _put(self, table: pa.Table, old_files: list[Path], before: list[tuple[int, ...]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         _sweep(self.folder)
@@ -184,8 +196,10 @@ def publish(temporary: Path, final: Path, old_files: Sequence[Path]) -> None:
 
     The content changes in one rename, onto the old name; only then the file takes the name of its new period.
     So a kill between two steps leaves the whole new series under a name that says too little, never two files
-    that overlap and never none.
+    that overlap and never none. It is on the disk before it is renamed, for a crash of the machine.
     """
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
     if not old_files:
         temporary.replace(final)
         return

@@ -40,10 +40,12 @@ from configs.errors import DataError
 
 __all__ = [
     "StreamResult",
+    "append_quotes",
     "engine_ticks",
     "ingest_streams",
     "read_quotes",
     "read_trades",
+    "remove_quotes",
     "require_ticks",
     "ticks_hash",
     "write_recording",
@@ -124,6 +126,42 @@ def write_recording(
     ]
     catalog.write_bars(instrument_id, _SECOND, bars, replace=replace)
     return WriteResult(results[-1].status, results[-1].rows, 0, rounded_quotes + rounded_trades), bars
+
+
+def append_quotes(catalog: Catalog, instrument_id: str, quotes: QuoteColumns) -> int:
+    """Store quotes received after all stored ones as a file of their own; returns how many that were.
+
+    The instrument must be stored already. Quotes not received after the newest stored file's last are left
+    out: they are stored already, or came while the clock was behind. DataError as `write_recording`.
+    """
+    instrument = catalog.instrument(instrument_id)
+    folder = _folder(catalog, "quotes", instrument_id)
+    files = _files(folder)
+    if files:
+        last = _span(files[-1])[1]
+        quotes = quotes.between(last + 1, np.iinfo(np.int64).max)
+    if not len(quotes):
+        return 0
+    price, size = grids(instrument)
+    loose = isinstance(instrument, CurrencyPair)
+    table, _ = _quotes_table(quotes, instrument_id, price, size, loose=loose)
+    _publish(folder, table, [])
+    return len(quotes)
+
+
+def remove_quotes(catalog: Catalog, instrument_id: str, keep_ns: int) -> int:
+    """Remove files whose quotes all came over `keep_ns` before the newest; returns how many files."""
+    files = _files(_folder(catalog, "quotes", instrument_id))
+    if not files:
+        return 0
+    oldest = _span(files[-1])[1] - keep_ns
+    gone = 0
+    for path in files[:-1]:
+        if _span(path)[1] >= oldest:
+            break
+        path.unlink()
+        gone += 1
+    return gone
 
 
 def read_quotes(catalog: Catalog, instrument_id: str, start: int, end: int) -> QuoteColumns:
@@ -290,15 +328,20 @@ def _write(folder: Path, table: pa.Table, label: str, *, replace: bool) -> Write
             f"{same[0][0]} already holds {label} from {utc_text(begin)} to {utc_text(until)}; nothing was "
             "written; use --replace to put the new recording in its place"
         )
+    _publish(folder, table, [path for path, _ in same])
+    return WriteResult("replaced" if same else "written", table.num_rows)
+
+
+def _publish(folder: Path, table: pa.Table, old_files: list[Path]) -> None:
+    received = _received(table)
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / span_name(first, last)
+    final = folder / span_name(int(received[0]), int(received[-1]))
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     try:
         pq.write_table(table, temporary, compression="zstd", row_group_size=_ROW_GROUP)
-        publish(temporary, final, [path for path, _ in same])
+        publish(temporary, final, old_files)
     finally:
         temporary.unlink(missing_ok=True)
-    return WriteResult("replaced" if same else "written", table.num_rows)
 
 
 def _read(folder: Path, start: int, end: int) -> pa.Table | None:
@@ -316,8 +359,27 @@ def _spans(files: Sequence[Path]) -> list[tuple[Path, tuple[int, int]]]:
 
 
 def _span(path: Path) -> tuple[int, int]:
+    """Receipt of a file's first and last tick: from its statistics, which need no reading."""
+    told = _told_span(path)
+    if told is not None:
+        return told
     received = _received(_load(path, ["ts_init"]))
     return int(received[0]), int(received[-1])
+
+
+def _told_span(path: Path) -> tuple[int, int] | None:
+    try:
+        metadata = pq.read_metadata(path)
+    except pa.ArrowInvalid:
+        return None
+    if "ts_init" not in metadata.schema.names:
+        return None
+    index = metadata.schema.names.index("ts_init")
+    groups = range(metadata.num_row_groups)
+    told = [metadata.row_group(group).column(index).statistics for group in groups]
+    if not told or any(statistics is None or not statistics.has_min_max for statistics in told):
+        return None
+    return min(int(s.min_raw) for s in told), max(int(s.max_raw) for s in told)
 
 
 def _load(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -1,0 +1,269 @@
+"""What a node has seen becomes a catalog: whole after any kill, never twice, kept for a time."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nautilus_trader.model import Bar, BarType, InstrumentId, Price, Quantity, QuoteTick
+
+from catalog.columns import bar_type
+from catalog.instruments import build_instrument, find_spec
+from catalog.store import BarColumns, Catalog, Instrument
+from catalog.tick_store import engine_ticks, read_quotes, remove_quotes
+from configs.schema import RecordConfig
+from live.recording import MarketWriter, fold_journal
+from live.rows import RowFile
+from tests.catalogs import BTC, JUNE, MINUTE_NS, bars, catalog_with
+from tests.live_nodes import until
+from tests.unit.test_rows import file_size_limit
+
+EVER = 2**62
+KIND = BarType.from_str(bar_type(BTC, "1m"))
+SECOND = 1_000_000_000
+MS = 1_000_000
+
+
+def instrument(**changes: Any) -> Instrument:
+    return build_instrument(replace(find_spec("BTCUSDT", "um"), **changes))
+
+
+def writer(folder: Path, *, given: Instrument | None = None, **options: Any) -> MarketWriter:
+    config = RecordConfig(quotes=True, **options.pop("config", {}))
+    return MarketWriter(folder, {BTC: given or instrument()}, "1m", config, **options)
+
+
+def live_bars(columns: BarColumns) -> list[Bar]:
+    """As the live adapter gives them: stamped a millisecond before the close."""
+    made = []
+    for row in range(len(columns)):
+        prices = [Price(float(getattr(columns, name)[row]), 1) for name in ("open", "high", "low", "close")]
+        stamp = int(columns.ts_event[row]) - MS
+        made.append(Bar(KIND, *prices, Quantity(float(columns.volume[row]), 3), stamp, stamp + 5 * MS))
+    return made
+
+
+def quote(event: int, received: int, bid: float = 100.1, ask: float = 100.2, size: float = 1.5) -> QuoteTick:
+    prices, sizes = [Price(value, 1) for value in (bid, ask)], [Quantity(size, 3), Quantity(2.0, 3)]
+    return QuoteTick(InstrumentId.from_str(BTC), *prices, *sizes, event, received)
+
+
+def record(folder: Path, ticks: Sequence[Bar | QuoteTick], **options: Any) -> MarketWriter:
+    made = writer(folder, **options)
+    for tick in ticks:
+        made.put(tick)
+    made.close()
+    return made
+
+
+def journal(folder: Path) -> list[Path]:
+    return sorted((folder / "journal").rglob("*.rows"))
+
+
+def test_recorded_bars_are_the_venues_and_stamped_at_their_close(tmp_path: Path) -> None:
+    columns = bars(200)
+    made = record(tmp_path, live_bars(columns))
+    catalog = Catalog.open(tmp_path)
+    assert catalog.bars(BTC, "1m").equals(columns)
+    assert len(catalog.engine_bars(BTC, "1m", 0, EVER)) == 200
+    assert journal(tmp_path) == []
+    assert (made.drops, list(made.problems)) == (0, [])
+
+
+def test_history_and_stream_are_one_series_and_of_a_bar_that_came_twice_the_first_counts(
+    tmp_path: Path,
+) -> None:
+    columns = bars(30)
+    other = replace(columns.slice(19, 20), close=np.array([columns.high[19]]))
+    made = writer(tmp_path)
+    made.keep(BTC, columns.slice(0, 20))
+    for bar in live_bars(other) + live_bars(columns.slice(15, 30)):
+        made.put(bar)
+    made.close()
+    record(tmp_path, live_bars(other))
+    assert Catalog.open(tmp_path).bars(BTC, "1m").equals(columns)
+
+
+def test_a_second_session_goes_on_where_the_first_ended(tmp_path: Path) -> None:
+    columns = bars(50)
+    record(tmp_path, live_bars(columns.slice(0, 20)))
+    record(tmp_path, live_bars(columns.slice(20, 50)))
+    assert Catalog.open(tmp_path).bars(BTC, "1m").equals(columns)
+
+
+def test_quotes_come_back_in_the_order_of_receipt_held_to_the_venues_clock(tmp_path: Path) -> None:
+    ticks = [
+        quote(JUNE, JUNE + 2 * MS),
+        quote(JUNE + 10 * MS, JUNE + 7 * MS, 100.3, 100.4),  # the node's clock lags behind the venue's
+        quote(JUNE + 8 * MS, JUNE + 9 * MS, 100.5, 100.6),
+        quote(JUNE + 20 * MS, JUNE + 21 * MS, 100.7, 100.7),  # crossed or locked: no market
+    ]
+    made = record(tmp_path, ticks)
+    found = read_quotes(Catalog.open(tmp_path), BTC, 0, EVER)
+    np.testing.assert_array_equal(found.ts_event - JUNE, [0, 10 * MS, 8 * MS])
+    np.testing.assert_array_equal(found.ts_init - JUNE, [2 * MS, 10 * MS, 10 * MS])
+    np.testing.assert_array_equal(found.bid_price, [100.1, 100.3, 100.5])
+    np.testing.assert_array_equal(found.bid_size, [1.5, 1.5, 1.5])
+    assert list(made.problems) == [
+        f"1 recorded quotes of {BTC} were left out: no market, or not after the stored"
+    ]
+    quotes, _ = engine_ticks(Catalog.open(tmp_path), BTC, 0, EVER)
+    assert [str(tick.ask_price) for tick in quotes] == ["100.2", "100.4", "100.6"]
+
+
+def test_a_journal_folded_twice_is_stored_once(tmp_path: Path) -> None:
+    catalog = catalog_with(tmp_path)
+    for kind, row in (
+        ("quotes", (JUNE, JUNE, 100.0, 100.1, 1.0, 1.0)),
+        ("bars", (JUNE, JUNE, 100.0, 100.2, 99.9, 100.1, 1.0)),
+    ):
+        stem = "quotes" if kind == "quotes" else "bars-1m"
+        for begun in (1, 2):
+            file = RowFile(tmp_path / "journal" / BTC / f"{stem}-{begun}.rows", kind)  # type: ignore[arg-type]
+            file.append([row])
+            file.close()
+            told = fold_journal(catalog)
+            assert bool(told) == (stem == "quotes" and begun == 2)
+    assert len(read_quotes(catalog, BTC, 0, EVER)) == 1
+    assert len(catalog.bars(BTC, "1m")) == 1
+    assert journal(tmp_path) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), kept=st.integers(0, 12))
+def test_a_journal_cut_at_any_byte_is_folded_up_to_the_cut(
+    data: st.DataObject, kept: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, columns = tmp_path_factory.mktemp("cut"), bars(12)
+    catalog = catalog_with(folder, columns=columns.slice(0, kept) if kept else None)
+    path = folder / "journal" / BTC / "bars-1m-1.rows"
+    file = RowFile(path, "bars")
+    for row in range(kept, 12):
+        at = columns.slice(row, row + 1)
+        ts = int(at.ts_event[0])
+        values = (float(getattr(at, n)[0]) for n in ("open", "high", "low", "close", "volume"))
+        file.append([(ts, ts, *values)])
+    file.close()
+    cut = data.draw(st.integers(0, path.stat().st_size))
+    path.write_bytes(path.read_bytes()[:cut])
+    assert fold_journal(catalog) == []
+    whole = kept + max(0, cut - 32) // 56
+    assert catalog.bars(BTC, "1m").equals(columns.slice(0, whole))
+
+
+def test_what_a_kill_left_is_folded_when_the_next_session_begins(tmp_path: Path) -> None:
+    columns = bars(9)
+    first = writer(tmp_path)
+    for bar in live_bars(columns.slice(0, 6)):
+        first.put(bar)
+    until(lambda: journal(tmp_path) and journal(tmp_path)[0].stat().st_size == 32 + 6 * 56, "the journal")
+    left = journal(tmp_path)[0].read_bytes()
+    first.close()
+    killed = tmp_path / "killed"
+    catalog_with(killed)
+    (killed / "journal" / BTC).mkdir(parents=True)
+    (killed / "journal" / BTC / "bars-1m-5.rows").write_bytes(left[:-1])
+    (killed / "data" / ".half.parquet.1.tmp").write_bytes(b"half")
+    (killed / ".5-scratch.tmp").mkdir()
+    record(killed, live_bars(columns.slice(6, 9)))
+    found = Catalog.open(killed).bars(BTC, "1m")
+    assert found.equals(BarColumns.join([columns.slice(0, 5), columns.slice(6, 9)]))
+    assert not list(killed.rglob("*.tmp"))
+
+
+def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
+    (tmp_path / "catalog").write_text("no folder")
+    made = writer(tmp_path / "catalog", capacity=10)
+    until(lambda: made.problems, "the refusal")
+    for bar in live_bars(bars(25)):
+        made.put(bar)
+    assert (made.drops, made.depth) == (15, 10)
+    made.close()
+    assert "is a file; a catalog is a folder" in made.problems[0]
+
+
+def test_a_full_disk_loses_nothing_that_has_room_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.recording._RETRY_SECS", 0.1)
+    made, columns = writer(tmp_path), bars(40)
+    made.put(live_bars(columns)[0])
+    until(lambda: journal(tmp_path), "the journal")
+    with file_size_limit(32 + 56 * 3):
+        for bar in live_bars(columns)[1:]:
+            made.put(bar)
+        until(lambda: made.problems, "the refusal")
+    made.close()
+    assert made.drops == 0
+    assert Catalog.open(tmp_path).bars(BTC, "1m").equals(columns)
+
+
+def test_rows_that_no_catalog_takes_are_put_aside_and_told(tmp_path: Path) -> None:
+    off_tick = replace(bars(3), close=np.array([100.0, 100.05, 100.0]))
+    catalog = catalog_with(tmp_path)
+    file = RowFile(tmp_path / "journal" / BTC / "bars-1m-1.rows", "bars")
+    for row in range(3):
+        at = off_tick.slice(row, row + 1)
+        values = (float(getattr(at, n)[0]) for n in ("open", "high", "low", "close", "volume"))
+        file.append([(int(at.ts_event[0]), 1, *values)])
+    file.close()
+    (told,) = fold_journal(catalog)
+    assert "bars-1m-1.refused" in told
+    assert "no multiple of the instrument's step" in told
+    assert [path.name for path in (tmp_path / "journal" / BTC).iterdir()] == ["bars-1m-1.refused"]
+
+
+def test_with_other_decimals_the_recording_begins_anew_beside_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "catalog"
+    record(folder, live_bars(bars(5)))
+    finer = instrument(tick=Decimal("0.01"))
+    made = record(folder, [], given=finer)
+    (told,) = made.problems
+    (aside,) = tmp_path.glob("catalog-until-*")
+    assert str(aside) in told
+    assert len(Catalog.open(aside).bars(BTC, "1m")) == 5
+    assert Catalog.open(folder).instrument(BTC).price_precision == 2
+
+
+def test_bars_and_quotes_are_kept_for_the_configured_days(tmp_path: Path) -> None:
+    day = 1440
+    columns = BarColumns.join([bars(2), bars(3, first=3 * day)])
+    ticks: list[Bar | QuoteTick] = list(live_bars(columns))
+    record(tmp_path, [quote(JUNE, JUNE), *ticks], config={"keep_days": 1})
+    newest = JUNE + 3 * day * MINUTE_NS
+    record(tmp_path, [quote(newest, newest)], config={"keep_days": 1})
+    catalog = Catalog.open(tmp_path)
+    assert catalog.bars(BTC, "1m").equals(columns.slice(2, 5))
+    assert read_quotes(catalog, BTC, 0, EVER).ts_init.tolist() == [newest]
+    assert remove_quotes(catalog, BTC, 0) == 0  # the newest file always stays
+
+
+def test_files_are_begun_in_turn_while_the_node_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns, made = bars(4), writer(tmp_path, config={"rotate_minutes": 1})
+    made.put(live_bars(columns)[0])
+    until(lambda: journal(tmp_path), "the journal")
+    monkeypatch.setattr(made, "_rotates_at", 0.0)
+    until(lambda: not journal(tmp_path), "the fold")
+    assert len(Catalog.open(tmp_path).bars(BTC, "1m")) == 1
+    for bar in live_bars(columns)[1:]:
+        made.put(bar)
+    made.close()
+    assert Catalog.open(tmp_path).bars(BTC, "1m").equals(columns)
+
+
+def test_an_instrument_that_comes_later_is_recorded_as_the_first_ones(tmp_path: Path) -> None:
+    made = writer(tmp_path)
+    made.put(live_bars(bars(1))[0])
+    until(lambda: journal(tmp_path), "the journal")
+    made.add(build_instrument(find_spec("ETHUSDT", "um")))
+    kind = BarType.from_str(bar_type("ETHUSDT-PERP.BINANCE", "1m"))
+    price, size = Price(3000.5, 2), Quantity(1.0, 3)
+    made.put(Bar(kind, price, price, price, price, size, JUNE + MINUTE_NS, JUNE + MINUTE_NS))
+    made.close()
+    assert list(made.problems) == []
+    assert [name for name, _ in Catalog.open(tmp_path).stored_bars()] == [BTC, "ETHUSDT-PERP.BINANCE"]
