@@ -1,0 +1,210 @@
+"""Scenarios out of seeds. `scenario_of` is pure: the same seed is the same scenario, whatever else is played.
+
+What a scenario is made for goes round with the seed: the fault classes and the kill steps are two cycles of
+coprime lengths, so any run of consecutive seeds has each of them almost equally often (`shares`), and each
+pair comes before any pair comes again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+from live.rehearsal.campaign.fault_classes import FAULT_CLASSES, make_faults
+from live.rehearsal.campaign.scenario import Ending, Kill, Market, Move, Scenario, Toward
+from live.rehearsal.campaign.steps import STEPS
+
+__all__ = ["COMBINED", "FAULT_CYCLE", "KILL_CYCLE", "NONE", "scenario_of", "shares"]
+
+NONE = "none"
+COMBINED = "combined"
+FAULT_CYCLE = tuple(FAULT_CLASSES) + (NONE,) * 18 + (COMBINED,) * 7
+KILL_CYCLE = STEPS + (NONE,) * 12
+_SYMBOLS = ("BTCUSDT", "ETHUSDT")
+_DECIMALS = 2
+_MOST = {"preflight": 12, "connecting": 1, "reconciling": 3, "cancel_received": 3}
+
+
+def shares(seeds: Iterable[int]) -> tuple[Counter[str], Counter[str]]:
+    """How often each fault class and each kill step comes in the scenarios of some seeds."""
+    faults: Counter[str] = Counter()
+    kills: Counter[str] = Counter()
+    for seed in seeds:
+        faults[FAULT_CYCLE[seed % len(FAULT_CYCLE)]] += 1
+        kills[KILL_CYCLE[seed % len(KILL_CYCLE)]] += 1
+    return faults, kills
+
+
+def scenario_of(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    random = Random(seed)
+    fault, step = FAULT_CYCLE[seed % len(FAULT_CYCLE)], KILL_CYCLE[seed % len(KILL_CYCLE)]
+    symbols = _SYMBOLS if random.random() < 0.25 else random.sample(_SYMBOLS, 1)
+    trading_secs = round(random.uniform(5.0, 9.0), 1)
+    market = _market(random, step)
+    classes: tuple[str, ...] = () if fault == NONE else (fault,)
+    if fault == COMBINED:
+        classes = tuple(random.sample(sorted(set(FAULT_CLASSES) - {"amnesia"}), random.randint(2, 4)))
+    return Scenario(
+        seed=seed,
+        symbols=tuple(symbols),
+        balance="100000",
+        leverage=5,
+        market=market,
+        run=_run(random, tuple(symbols), step),
+        moves=_moves(random, tuple(symbols), trading_secs, step),
+        faults=make_faults(
+            classes, random, speed=market.speed, symbols=tuple(symbols), trading_secs=trading_secs
+        ),
+        kills=_kills(random, step, trading_secs),
+        trading_secs=trading_secs,
+        ending=_ending(random, step),
+        fault_classes=classes,
+        kill_steps=() if step == NONE else (step,),
+    )
+
+
+def _ending(random: Random, step: str) -> Ending:
+    if step.startswith(("exit", "before_exit")):
+        return "flatten"
+    endings: tuple[Ending, ...] = ("keep", "flatten", "kill")
+    return random.choices(endings, (5, 4, 1))[0]
+
+
+def _market(random: Random, step: str) -> Market:
+    thin = step == "entry_partial" or random.random() < 0.2
+    return Market(
+        minute_volatility_bps=round(random.choice((3.0, 8.0, 15.0, 30.0)) * random.uniform(0.8, 1.2), 1),
+        spread_bps=round(random.uniform(0.2, 4.0), 1),
+        depth_quote=round(random.uniform(2_000, 6_000) if thin else random.uniform(20_000, 200_000)),
+        trades_a_minute=random.choice((10, 14)),
+        speed=float(random.choice((60, 75, 90, 120))),
+        start_speed=float(random.choice((5, 15, 40))),
+    )
+
+
+def _kills(random: Random, step: str, trading_secs: float) -> tuple[Kill, ...]:
+    kills = []
+    if step != NONE:
+        kills.append(_kill(random, step, trading_secs))
+        while step != "shutdown" and len(kills) < 3 and random.random() < 0.2:
+            more = random.choice([name for name in STEPS if name != "shutdown"])
+            kills.append(_kill(random, more, trading_secs))
+    return tuple(kills)
+
+
+def _kill(random: Random, step: str, trading_secs: float) -> Kill:
+    most = _MOST.get(step, 2)
+    longest = 1.2 if step == "shutdown" else trading_secs * 0.8
+    return Kill(
+        step=step,
+        nth=random.randint(1, most) if most > 2 or random.random() < 0.4 else 1,
+        at_secs=round(random.uniform(0.0, longest), _DECIMALS),
+        dead_secs=round(random.choice((0.0, random.uniform(0.0, 2.0))), _DECIMALS),
+    )
+
+
+# -- the run file -------------------------------------------------------------------------------------------
+
+
+def _run(random: Random, symbols: tuple[str, ...], step: str) -> dict[str, Any]:
+    strategies = [_strategy(random, symbol, step) for symbol in symbols]
+    return {
+        "name": "campaign",
+        "data": {
+            "bar": "1m",
+            "start": "2025-01-01T00:00:00Z",
+            "test_start": "2025-02-01T00:00:00Z",
+            "end": "2025-03-01T00:00:00Z",
+        },
+        "strategies": strategies,
+        # the rehearsal's minutes are shorter than the node's
+        "risk": {"mode_max_age_secs": 1e6, "kill_switch": {"stale_data_pause_secs": None}},
+        "venue": {"starting_balance": 100_000.0, "leverage": 5.0},
+    }
+
+
+def _strategy(random: Random, symbol: str, step: str) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "use": "momentum_leverage",
+        "name": f"momentum_{symbol[:3].lower()}",
+        "instrument": f"{symbol}-PERP.BINANCE",
+        "signal": {
+            "min_strength": 0.01,
+            "full_strength": 2.0,
+            "min_volatility_ratio": 0.01,
+            "max_volatility_ratio": 10.0,
+            "require_breakout": False,
+        },
+        "exit_on_opposite": step.startswith("exit") or random.random() < 0.4,
+        "allow_short": random.random() < 0.85,
+        "sizing": {
+            "risk_per_trade_pct": round(random.uniform(0.1, 0.4), _DECIMALS),
+            "confidence_weighted": False,
+            "max_position_pct": 50.0,
+        },
+        "stop": {"pct": round(random.uniform(0.8, 3.0), _DECIMALS)},
+    }
+    if random.random() < 0.8 or step.startswith("target"):
+        values["targets"] = _targets(random)
+    if random.random() < 0.5 or step.startswith(("bridge", "cancel")):
+        values["trailing"] = {
+            "activation_pct": round(random.uniform(0.1, 0.8), _DECIMALS),
+            "distance_pct": round(random.uniform(0.4, 1.2), _DECIMALS),
+        }
+    if random.random() < 0.25 or step.startswith("add"):
+        values["scale_in"] = {"at_pct": sorted(round(random.uniform(0.1, 2.0), 1) + n for n in (0, 2))}
+    _add_entry_and_time(random, values, step)
+    return values
+
+
+def _targets(random: Random) -> dict[str, Any]:
+    if random.random() < 0.4:
+        return {"pct": round(random.uniform(0.8, 4.0), _DECIMALS)}
+    first = round(random.uniform(0.6, 2.0), _DECIMALS)
+    shares = random.choice(((50.0, 25.0), (40.0, 60.0), (30.0, 30.0, 40.0)))
+    gains = [round(first * (1.0 + 0.8 * rung), _DECIMALS) for rung in range(len(shares))]
+    return {
+        "tranches": [{"pct": gain, "close_pct": share} for gain, share in zip(gains, shares, strict=True)]
+    }
+
+
+def _add_entry_and_time(random: Random, values: dict[str, Any], step: str) -> None:
+    if random.random() < 0.25:
+        order = random.choice(("limit", "post_only"))
+        values["entry"] = {
+            "order": order,
+            "offset_bps": round(random.uniform(0.0, 4.0), 1),
+            "timeout_bars": random.randint(1, 3),
+            "on_timeout": random.choice(("cancel", "reprice") + (("market",) if order == "limit" else ())),
+        }
+    time: dict[str, Any] = {}
+    if random.random() < 0.4 or step.startswith("exit"):
+        time["max_bars"] = random.randint(2, 6)
+    if random.random() < 0.3:
+        time["cool_off_bars"] = random.randint(1, 3)
+    if time:
+        values["time"] = time
+
+
+def _moves(random: Random, symbols: tuple[str, ...], trading_secs: float, step: str) -> tuple[Move, ...]:
+    """A jump that makes an entry, then others to where the kill step needs them."""
+    moves = []
+    for symbol in symbols:
+        at_secs = random.uniform(0.2, 1.0)
+        toward: Toward = random.choice(("up", "down"))
+        moves.append(Move(at_secs=round(at_secs, 2), symbol=symbol, percent=_percent(random), toward=toward))
+        while (at_secs := at_secs + random.uniform(0.8, 2.5)) < trading_secs - 0.5:
+            toward = random.choice(("gain", "gain", "loss"))
+            if step.startswith(("stop_t", "stop_f")):
+                toward = "loss"
+            elif step.startswith(("target", "bridge", "add")):
+                toward = "gain"
+            moves.append(
+                Move(at_secs=round(at_secs, 2), symbol=symbol, percent=_percent(random), toward=toward)
+            )
+    return tuple(moves)
+
+
+def _percent(random: Random) -> float:
+    return round(random.choice((0.5, 1.0, 2.0, 3.5, 6.0)) * random.uniform(0.8, 1.3), _DECIMALS)

@@ -1,0 +1,91 @@
+"""A process that plays scenarios one after the other and judges what is left of each."""
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from live.rehearsal.campaign.evidence import Evidence
+from live.rehearsal.campaign.exposure import unprotected
+from live.rehearsal.campaign.generate import scenario_of
+from live.rehearsal.campaign.invariants import check
+from live.rehearsal.campaign.nodes import Nodes
+from live.rehearsal.campaign.play import Played, play
+from live.rehearsal.campaign.results import Result
+from live.rehearsal.campaign.timeline import episodes, fills_of
+from live.rehearsal.campaign.zygote import fork_zygote
+
+__all__ = ["judge", "play_seed", "work"]
+
+_LONGEST_SECS = 400.0
+
+
+def work(jobs: socket.socket, keep: Path) -> int:
+    """Play the seeds that come in, one a line, and answer each with its result; until the socket ends."""
+    zygote, _ = fork_zygote()
+    asyncio.run(_work(jobs, zygote, keep))
+    return 0
+
+
+async def _work(jobs: socket.socket, zygote: socket.socket, keep: Path) -> None:
+    jobs.setblocking(False)
+    nodes, loop = Nodes(zygote), asyncio.get_running_loop()
+    async for seed in _seeds(jobs):
+        result = await play_seed(seed, nodes, keep)
+        await loop.sock_sendall(jobs, msgspec.json.encode(result) + b"\n")
+    nodes.close()
+
+
+async def _seeds(jobs: socket.socket) -> AsyncIterator[int]:
+    text = b""
+    while part := await asyncio.get_running_loop().sock_recv(jobs, 4096):
+        *lines, text = (text + part).split(b"\n")
+        for line in lines:
+            yield int(line)
+
+
+async def play_seed(seed: int, nodes: Nodes, keep: Path, *, keep_all: bool = False) -> Result:
+    """Play and judge one seed; what failed is kept in `keep`/SEED, with everything the node wrote."""
+    scenario = scenario_of(seed)
+    with tempfile.TemporaryDirectory(prefix=f"campaign-{seed}-") as name:
+        async with asyncio.timeout(_LONGEST_SECS):
+            played = await play(scenario, nodes, Path(name))
+        result = await asyncio.to_thread(judge, played)
+        if result.violations or keep_all:
+            kept = keep / str(seed)
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(Path(name), kept)
+            (kept / "evidence.json").write_bytes(_encoded(played.evidence))
+            (kept / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    return result
+
+
+def judge(played: Played) -> Result:
+    """The result of a scenario that was played."""
+    evidence = played.evidence
+    return Result.of(
+        evidence.scenario.seed,
+        evidence.scenario.ending,
+        kills=tuple(kill.step for kill in evidence.kills),
+        faults=tuple(span.kind for span in evidence.faults),
+        lives=len(evidence.lives),
+        positions=len(episodes(fills_of(evidence))),
+        violations=tuple(check(evidence)),
+        bare=tuple(unprotected(evidence)),
+        node_cpu_secs=played.node_cpu_secs,
+        venue_cpu_secs=played.venue_cpu_secs,
+        wall_secs=played.wall_secs,
+        steps=dict(played.steps),
+    )
+
+
+def _encoded(evidence: Evidence) -> bytes:
+    def plain(value: Any) -> Any:
+        return str(value)
+
+    return msgspec.json.format(msgspec.json.encode(evidence, enc_hook=plain))

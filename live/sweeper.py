@@ -1,0 +1,201 @@
+"""Orders of ours that wait at the venue without the engine knowing: found over REST, and cancelled.
+
+The engine comes to believe that an order is gone when cancelling it was not answered, it is not told at a
+start of a closing stop without a position, and an order whose sending was given up may be taken all the same.
+Such a stop closes the next position at a level that nobody wants, and forbids it a stop of its own (-4130).
+The venue is asked at the start, from time to time, and at once when anything hints at such an order.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from nautilus_trader.adapters.binance import decode_binance_futures_client_order_id
+from nautilus_trader.common import DataActor, DataActorConfig
+from nautilus_trader.model import AccountId, ActorId, OrderStatus
+
+from actors.alarms import alarm
+from actors.faults import fail_loud, guarded
+from actors.messages import AUDIT_TOPIC, AuditRecord
+from catalog.instruments import symbol_of
+from live.venue_client import VenueClient
+from live.venue_errors import VenueRequestError
+from strategies.base import TradingStrategy
+
+__all__ = ["Sweeper"]
+
+_LOOK_NS = 200_000_000
+_SOON_NS = 100_000_000
+_OFTEN_NS = 15_000_000_000
+_AGAIN_NS = 1_000_000_000
+_UNANSWERED_NS = 2_000_000_000
+_OURS = re.compile(r"\w+-[0-9a-z]+-\d+[EASBTX]\d+")
+_STOP = re.compile(r".*[SB]\d+")
+_KNOWN_STOP = ("-4130", "-4116")
+_ACCOUNT = AccountId("BINANCE-001")
+
+
+class _Waiting(NamedTuple):
+    """An order that waits at the venue; `number` is its algoId if `is_algo`, else its orderId."""
+
+    symbol: str
+    client_id: str
+    number: int
+    is_algo: bool
+
+
+@fail_loud
+class Sweeper(DataActor):
+    """Cancels what is left of ours, by its own number; an order of anybody else is never touched.
+
+    Of a position that has no stop of its own yet nothing is taken away that may protect it, unless the venue
+    has refused the stop because of what is there.
+    """
+
+    component_name = "sweeper"
+
+    def __new__(cls, *_: object, **__: object) -> "Sweeper":
+        """The engine takes a component's identity when the object is made."""
+        return super().__new__(cls, DataActorConfig(actor_id=ActorId("SWEEPER-001")))  # type: ignore[call-arg]
+
+    def __init__(self, strategies: Callable[[], Sequence[TradingStrategy]], client: VenueClient) -> None:
+        super().__init__(DataActorConfig(actor_id=ActorId("SWEEPER-001")))
+        self.failure: BaseException | None = None
+        self._strategies = strategies
+        self._client = client
+        self._pool = ThreadPoolExecutor(1, "sweeper")
+        self._asked: Future[list[_Waiting] | None] | None = None
+        self._known: set[str] = set()
+        self._begun = 0
+        self._due = 0
+        self._clean_since = -1
+        self._wanted = 0
+        self._in_the_way: set[str] = set()
+        self._accounted = 0
+
+    def on_start(self) -> None:
+        """Look at once, then again and again."""
+        self.subscribe_topic(AUDIT_TOPIC, self._on_audit)
+        self.clock.set_timer_ns("sweep", _LOOK_NS, None, None, self._on_look)
+
+    def on_stop(self) -> None:
+        """Ask nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def ask(self) -> None:
+        """Look again; `is_clean` tells when that has been done."""
+        self._wanted = self._now()
+        self._due = min(self._due, self._wanted)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether a look that began after the last `ask` or hint has found nothing."""
+        return self._clean_since >= self._wanted
+
+    @guarded
+    def _on_audit(self, message: object) -> None:
+        if not isinstance(message, AuditRecord) or message.kind not in ("order", "trade"):
+            return
+        detail = message.detail
+        is_guess = bool(detail.get("reconciliation")) and detail.get("event") in (
+            "OrderCanceled",
+            "OrderRejected",
+            "OrderExpired",
+        )
+        is_in_the_way = any(code in str(detail.get("reason", "")) for code in _KNOWN_STOP)
+        if is_in_the_way:
+            self._in_the_way.add(symbol_of(message.instrument))
+        if is_guess or is_in_the_way or detail.get("what") == "closed":
+            self._wanted = self._now()
+            self._due = min(self._due, self._wanted + _SOON_NS)
+
+    @guarded
+    def _on_look(self, event: Any) -> None:
+        del event
+        now = self._now()
+        if self._asked is not None:
+            if self._asked.done():
+                asked, self._asked = self._asked.result(), None
+                self._judge(asked)
+        elif now >= self._due or (self._is_stuck(now) and now - self._begun >= _AGAIN_NS):
+            self._known, self._begun, self._due = self._known_ids(), now, now + _OFTEN_NS
+            symbols = [symbol_of(str(strategy.instrument.id)) for strategy in self._strategies()]
+            self._asked = self._pool.submit(_waiting, self._client, symbols)
+            self._ask_account(now)
+
+    def _ask_account(self, now: int) -> None:
+        """The balance too: the venue tells it only with changes, and that may have been lost."""
+        strategies = self._strategies()
+        if strategies and now - self._accounted >= _AGAIN_NS:
+            self._accounted = now
+            strategies[0].query_account(_ACCOUNT)
+
+    def _judge(self, waiting: list[_Waiting] | None) -> None:
+        if waiting is None:
+            self._due = self._now() + _AGAIN_NS
+            return
+        known = self._known | self._known_ids()
+        ours = [order for order in waiting if _OURS.fullmatch(order.client_id)]
+        left = [order for order in ours if order.client_id not in known]
+        gone = [order for order in left if self._may_go(order)]
+        if not left:
+            self._clean_since = self._begun
+            self._in_the_way.clear()
+            return
+        self._due = self._now() + (_SOON_NS if gone else _AGAIN_NS)
+        for order in gone:
+            text = f"{order.client_id} waits at the venue and is not known any more: cancelled"
+            alarm(self, text, instrument=order.symbol, number=order.number)
+            self._pool.submit(_cancel, self._client, order)
+
+    def _may_go(self, order: _Waiting) -> bool:
+        owner = next(s for s in self._strategies() if symbol_of(str(s.instrument.id)) == order.symbol)
+        is_stop = _STOP.fullmatch(order.client_id) is not None
+        return not (is_stop and owner.is_holding and not owner.is_quiet) or order.symbol in self._in_the_way
+
+    def _known_ids(self) -> set[str]:
+        """What the engine takes for working; not what it waits for the cancel of for too long already."""
+        now = self._now()
+        return {
+            str(order.client_order_id)
+            for order in (*self.cache.orders_open(), *self.cache.orders_inflight())
+            if not _is_unanswered(order, now)
+        }
+
+    def _is_stuck(self, now: int) -> bool:
+        return any(_is_unanswered(order, now) for order in self.cache.orders_inflight())
+
+    def _now(self) -> int:
+        return int(self.clock.timestamp_ns())
+
+
+def _is_unanswered(order: Any, now: int) -> bool:
+    """Whether a cancel has been under way for so long that its answer must be lost."""
+    return bool(order.status == OrderStatus.PENDING_CANCEL and now - order.ts_last > _UNANSWERED_NS)
+
+
+def _waiting(client: VenueClient, symbols: Sequence[str]) -> list[_Waiting] | None:
+    """What waits at the venue; None when it cannot be asked."""
+    found = []
+    decode = decode_binance_futures_client_order_id
+    try:
+        for symbol in symbols:
+            for algo in client.open_algo_orders(symbol):
+                found.append(_Waiting(symbol, decode(algo.client_algo_id), algo.algo_id, is_algo=True))
+            for order in client.open_orders(symbol):
+                found.append(_Waiting(symbol, decode(order.client_order_id), order.order_id, is_algo=False))
+    except VenueRequestError:
+        return None
+    return found
+
+
+def _cancel(client: VenueClient, order: _Waiting) -> None:
+    """Cancel it; whether that worked shows with the next look."""
+    try:
+        if order.is_algo:
+            client.cancel_algo(order.symbol, order.number)
+        else:
+            client.cancel(order.symbol, order.number)
+    except VenueRequestError:
+        return

@@ -1,0 +1,43 @@
+"""Orders of the node that wait at the venue while its engine does not know of them."""
+
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydantic import SecretStr
+
+from live.rehearsal.demo_keys import demo_keys
+from live.venue_client import VenueClient
+from live.venues import REHEARSAL_SEED
+from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
+
+pytestmark = pytest.mark.slow  # processes and sockets against the clock
+
+
+def _client(venue: Rehearsal) -> VenueClient:
+    keys = demo_keys(REHEARSAL_SEED)
+    secret = SecretStr(keys.hmac_secret)
+    return VenueClient.of(SimpleNamespace(http=venue.facts["http"], key=keys.hmac_key, secret=secret))
+
+
+def _stops(venue: Rehearsal) -> set[str]:
+    return {order["client_algo_id"] for order in venue.stops()}
+
+
+def test_a_closing_stop_that_outlived_its_position_goes(tmp_path: Path) -> None:
+    """The engine is not told of a closing stop without a position: it can only be found by asking."""
+    run, state = run_file(tmp_path), tmp_path / "state"
+    with rehearsal(speed=5) as venue, _client(venue) as client:
+        amount, level = Decimal("0.01"), client.mark_price("BTCUSDT") * Decimal("0.9") // 1
+        values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": amount}
+        client.http.act("POST", "/fapi/v1/order", values)
+        client.place_close_stop("BTCUSDT", "SELL", level, "00-mk3x1q2w-2S0")
+        client.reduce_at_market("BTCUSDT", "SELL", amount, "00-mk3x1q2w-3X0")
+        assert venue.position() == 0.0
+        assert _stops(venue) == {"00-mk3x1q2w-2S0"}
+        with Node(run, state, venue, "--adopt") as node:
+            node.until_trading()
+            until(lambda: not _stops(venue) & {"00-mk3x1q2w-2S0"}, "swept")
+            alarms = until(lambda: [r for r in node.audit() if r["component"] == "sweeper"], "alarm")
+            assert "00-mk3x1q2w-2S0" in alarms[0]["detail"]["text"]
