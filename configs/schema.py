@@ -47,6 +47,7 @@ __all__ = [
     "SplitConfig",
     "StrategyConfig",
     "SyntheticConfig",
+    "TolerancesConfig",
     "TreesConfig",
     "VenueConfig",
 ]
@@ -274,6 +275,20 @@ class RecordConfig(Group):
     keep_days: int = Field(default=30, ge=1)
 
 
+class TolerancesConfig(Group):
+    """What preflight lets pass.
+
+    A model's age counts from the end of what it learned from. `skew_ms` and `warn_skew_ms` are of the
+    difference between this machine's clock and the venue's, which refuses signed requests from 1,000 ms on.
+    """
+
+    skew_ms: float = Field(default=800.0, gt=0, lt=1000)
+    warn_skew_ms: NonNegative = 250.0
+    model_age_days: Positive = 45.0
+    free_gib: NonNegative = 2.0
+    margin_type: Literal["CROSSED", "ISOLATED"] = "CROSSED"
+
+
 class LiveConfig(Group):
     """A node's addresses (None: the venue's own), its patience and its records.
 
@@ -288,6 +303,7 @@ class LiveConfig(Group):
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     record: RecordConfig | None = RecordConfig()
     protection_budget_pct: float = Field(default=50.0, ge=0.0, le=90.0)
+    tolerances: TolerancesConfig = TolerancesConfig()
 
 
 class RunConfig(Group):

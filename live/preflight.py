@@ -1,6 +1,6 @@
 """What must be right before a node may start: one row a check, with what was found and how to mend it.
 
-    python live/preflight.py RUN.yaml --venue rehearsal|testnet|live [--adopt] [--apply] [--json]
+    python live/preflight.py RUN.yaml --venue rehearsal|paper|testnet|live [--adopt] [--apply] [--json]
 
 `preflight` is what the node calls. A check that cannot be made counts as failed. Nothing is changed at the
 venue unless --apply is given, which sets leverage and margin type.
@@ -29,16 +29,18 @@ from live.preflight_account import (
     check_permissions,
     check_position_mode,
 )
-from live.preflight_local import check_disk, check_lock, check_models, check_state
+from live.preflight_local import check_disk, check_forgotten, check_lock, check_models, check_state
 from live.preflight_market import check_balance, check_sizes, check_symbols, check_warm_up
-from live.preflight_report import Context, Report, Row, Setup, Tolerances, failed
+from live.preflight_report import Context, Report, Row, Setup, failed
+from live.preflight_spot import SPOT_CHECKS
 from live.prepare import history_bars, load_specs
+from live.spot_client import SpotClient, client_of
 from live.venue_client import VenueClient
 from live.venue_errors import VenueRequestError
 from live.venues import VenueKind, find_venue
 from strategies.assembly import check_strategies
 
-__all__ = ["CHECKS", "Report", "Row", "Setup", "Tolerances", "main", "preflight"]
+__all__ = ["CHECKS", "Report", "Row", "Setup", "main", "preflight"]
 
 Check = Callable[[Context], Row]
 CHECKS: dict[str, Check] = {
@@ -58,6 +60,7 @@ CHECKS: dict[str, Check] = {
     "state": check_state,
     "lock": check_lock,
 }
+_NEEDS_KEYS = ("keys", "permissions", "position mode", "margin type", "leverage")
 _MEND = {
     "network": "check the network and the address (live.base_url_http), and try again",
     "venue": "the venue cannot answer now: wait and try again",
@@ -69,9 +72,17 @@ app = command_app("Check everything that must be right before a node starts.")
 
 
 def preflight(setup: Setup, client: VenueClient) -> Report:
-    """Make every check, whatever the others find; nothing is raised for what is wrong."""
-    context = Context(setup, client)
-    return Report(tuple(_made(name, check, context) for name, check in CHECKS.items()))
+    """Make every check, whatever the others find; nothing is raised for what is wrong.
+
+    For paper those that need no account: it has none.
+    """
+    context, checks = Context(setup, client), dict(CHECKS)
+    if isinstance(client, SpotClient):
+        checks = SPOT_CHECKS
+    if context.is_paper:
+        checks = {name: check for name, check in CHECKS.items() if name not in _NEEDS_KEYS}
+        checks["open"] = check_forgotten
+    return Report(tuple(_made(name, check, context) for name, check in checks.items()))
 
 
 def _made(name: str, check: Check, context: Context) -> Row:
@@ -96,8 +107,6 @@ def main(
     models: Annotated[Path, typer.Option(help="Where model bundles are.")] = Path("artifacts/models"),
     adopt: Annotated[bool, typer.Option("--adopt", help="Accept unknown positions and orders.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Set leverage and margin type.")] = False,
-    max_model_age: Annotated[float, typer.Option(min=0, help="In days.")] = Tolerances().model_age_days,
-    min_free: Annotated[float, typer.Option(min=0, help="Disk space, in GiB.")] = Tolerances().free_gib,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one object.")] = False,
 ) -> int:
     """Check, print the table; 0 when a node may start, 2 when not."""
@@ -112,9 +121,8 @@ def main(
         history_bars=lambda specs: history_bars(run, specs),
         adopt=adopt,
         apply=apply,
-        tolerances=Tolerances(model_age_days=max_model_age, free_gib=min_free),
     )
-    with VenueClient.of(where) as client:
+    with client_of(where) as client:
         report = preflight(setup, client)
     if as_json:
         emit_json(report.to_json())

@@ -1,6 +1,7 @@
 """Preflight's checks of the account: clock, keys, permissions, modes, settings, what is open there."""
 
 import re
+from urllib.parse import urlsplit
 
 from live.preflight_report import Context, Row, failed, ok, warned
 from live.stop_cover import cover_of
@@ -23,7 +24,7 @@ __all__ = [
 # the live names of strategies/orders.py, behind the adapter's mark: strategy, time, number, role
 _OWN_NAME = re.compile(r"(?:^|-)[A-Z]?\d{2}-[0-9a-z]{6,10}-\d+[EASBTX]\d+$", re.IGNORECASE)
 _CLOCK_TRIES = 3
-_OFFICIAL = "binance"
+_OFFICIAL = (".binance.com", ".binancefuture.com")
 _TIME_ADVICE = "set this machine's clock by NTP (chrony, systemd-timesyncd, w32time) and try again"
 _KEY_ADVICE = {
     -1022: "the secret does not belong to the key: copy both again",
@@ -35,7 +36,7 @@ _KEY_ADVICE = {
 
 def check_clock(context: Context) -> Row:
     """The best of a few readings: the request that took the shortest says the most."""
-    tolerances = context.setup.tolerances
+    tolerances = context.tolerances
     reading = min((context.client.clock() for _ in range(_CLOCK_TRIES)), key=lambda r: r.round_trip_ms)
     skew = max(0.0, abs(reading.offset_ms) - reading.round_trip_ms / 2)
     way = "behind" if reading.offset_ms > 0 else "ahead of"
@@ -65,27 +66,27 @@ def check_keys(context: Context) -> Row:
 def check_permissions(context: Context) -> Row:
     """Trading allowed, withdrawing not.
 
-    At Binance itself the spot host tells what a key may do (the futures account's own `canWithdraw` means
-    transfers, which everybody has). Other addresses are believed in what the account says.
+    What a key may do is told by the spot host, which the testnet has not; at other addresses than Binance's
+    by that address itself. (The futures account's own `canWithdraw` means transfers, which everybody has.)
     """
-    if not _may_trade(context):
+    if context.setup.may_trade and not _may_trade(context):
         return failed(
             "permissions", "the key may read only", "enable futures trading for the key in the API management"
         )
-    if context.setup.kind is VenueKind.TESTNET and _OFFICIAL in context.client.base_url:
+    host = urlsplit(context.client.base_url).hostname or ""
+    is_official = host.endswith(_OFFICIAL)
+    if context.setup.kind is VenueKind.TESTNET and is_official:
         return ok("permissions", "may trade; on the testnet there is nothing to withdraw")
-    if _OFFICIAL in context.client.base_url:
-        return _told_permissions(context)
-    if context.account.can_withdraw:
-        return _withdrawing()
-    return ok("permissions", "may trade, may not withdraw")
+    return _told_permissions(context, SPOT_URL if is_official else None)
 
 
-def _told_permissions(context: Context) -> Row:
-    told = context.client.permissions(SPOT_URL)
+def _told_permissions(context: Context, url: str | None) -> Row:
+    told = context.client.permissions(url)
     if told.enable_withdrawals:
         return _withdrawing()
     if not told.enable_futures:
+        if not context.setup.may_trade:
+            return warned("permissions", "may read only", "enough to look on; enable futures to trade")
         return failed("permissions", "no futures permission", "enable futures for the key")
     if not told.ip_restrict:
         return warned(
@@ -130,7 +131,7 @@ def check_position_mode(context: Context) -> Row:
 
 def check_margin_type(context: Context) -> Row:
     """Every symbol's margin type, set where that is allowed."""
-    wanted = context.setup.tolerances.margin_type
+    wanted = context.tolerances.margin_type
     wrong = [s for s in context.symbols if context.settings[s].margin_type != wanted]
     if wrong and context.setup.apply:
         for symbol in wrong:

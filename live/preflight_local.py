@@ -10,10 +10,19 @@ from pathlib import Path
 from actors.risk_state import RiskMemory
 from actors.state_file import StateFile
 from configs.errors import DataError
+from live.paper import ACCOUNT_FILE, paper_balance
 from live.preflight_report import Context, Row, failed, ok, warned
 from live.venues import VenueKind
 
-__all__ = ["GUARD_FILE", "LOCK_FILE", "check_disk", "check_lock", "check_models", "check_state"]
+__all__ = [
+    "GUARD_FILE",
+    "LOCK_FILE",
+    "check_disk",
+    "check_forgotten",
+    "check_lock",
+    "check_models",
+    "check_state",
+]
 
 GUARD_FILE, LOCK_FILE = "guard.json", "lock"
 _DAY_NS = 86_400 * 10**9
@@ -25,7 +34,7 @@ def check_models(context: Context) -> Row:
     predictors = [p for spec in context.specs.values() for p in spec.predictors]
     if not predictors:
         return ok("models", "none used")
-    most = context.setup.tolerances.model_age_days
+    most = context.tolerances.model_age_days
     now_ns = _market_now_ns(context)
     ages = {p.folder.name: (now_ns - _learned_until(p.metadata)) / _DAY_NS for p in predictors}
     oldest, age = max(ages.items(), key=lambda item: item[1])
@@ -59,7 +68,7 @@ def _market_now_ns(context: Context) -> int:
 def check_disk(context: Context) -> Row:
     """Room for the state, the audit stream and the recordings."""
     folder = _existing(context.setup.folder)
-    free, least = shutil.disk_usage(folder).free / _GIB, context.setup.tolerances.free_gib
+    free, least = shutil.disk_usage(folder).free / _GIB, context.tolerances.free_gib
     found = f"{free:.1f} GiB free for {context.setup.folder}"
     if not os.access(folder, os.W_OK):
         return failed(
@@ -73,8 +82,13 @@ def check_disk(context: Context) -> Row:
 def check_state(context: Context) -> Row:
     """What must outlive a restart can be read and belongs to this account."""
     path = context.setup.folder / GUARD_FILE
+    strange = _of_another_kind(context)
+    if strange:
+        return failed("state", strange, "give each venue its own state folder (--state DIR)")
     try:
         memory = StateFile(path, RiskMemory).read()
+        if context.is_paper:
+            paper_balance(context.run, context.setup.folder)
     except DataError as error:
         return failed(
             "state", str(error), "restore the file from a copy; delete it only after a look at the account"
@@ -91,6 +105,25 @@ def check_state(context: Context) -> Row:
         advice = "no entry is made until the command resume; find out why first"
         return warned("state", f"{found}; the kill switch is thrown ({', '.join(memory.kill.halts)})", advice)
     return ok("state", found)
+
+
+def _of_another_kind(context: Context) -> str:
+    """A paper node would take a real trade for lost, and a real one would trust paper's risk limits."""
+    folder = context.setup.folder
+    has_state, has_paper = (folder / GUARD_FILE).exists(), (folder / ACCOUNT_FILE).exists()
+    if context.is_paper and has_state and not has_paper:
+        return f"{folder} is of a node that trades on a venue, not on paper"
+    return f"{folder} is of a paper node" if has_paper and not context.is_paper else ""
+
+
+def check_forgotten(context: Context) -> Row:
+    """Paper: what the state remembers as open is gone with the sandbox that it was open in."""
+    known = sorted(context.setup.expected.items())
+    gone = ", ".join(f"{symbol} {'long' if side > 0 else 'short'}" for symbol, side in known)
+    if not gone:
+        return ok("open", "the sandbox begins flat, and nothing else is remembered")
+    advice = "it counts as closed without a result: the sandbox forgets positions when it ends"
+    return warned("open", f"remembered, but not there any more: {gone}", advice)
 
 
 def check_lock(context: Context) -> Row:

@@ -29,6 +29,10 @@ _FAR_TARGET = 0.05
 _VOLATILITY_BARS = 21
 _TOO_SMALL = {"min_quantity", "min_notional"}
 _MS_NS = 1_000_000
+_MORE_MONEY = {
+    False: "transfer {} to the futures account",
+    True: "the paper account is used up: begin anew with another --state DIR",
+}
 
 
 def check_symbols(context: Context) -> Row:
@@ -149,7 +153,7 @@ def check_balance(context: Context) -> Row:
         equity, free = float(balance.margin_balance), float(balance.available_balance)
         found.append(f"{equity:.2f} {asset}, {free:.2f} free")
         if not equity > 0:
-            return failed("balance", found[-1], f"transfer {asset} to the futures account")
+            return failed("balance", found[-1], _MORE_MONEY[context.is_paper].format(asset))
         wanted = _wanted_notional(context, equity)
         room = equity * run.venue.leverage * (1.0 - run.risk.liquidation_buffer_pct / 100.0)
         most = run.risk.max_notional
@@ -161,7 +165,7 @@ def check_balance(context: Context) -> Row:
             return warned(
                 "balance", text, "entries will be cut; lower max_position_pct or raise venue.leverage"
             )
-    over = _over_bracket(context)
+    over = "" if context.is_paper else _over_bracket(context)
     if over:
         return failed("balance", over, "lower venue.leverage or the sizing")
     return ok("balance", "; ".join(found))

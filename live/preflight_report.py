@@ -13,9 +13,12 @@ from actors.forecaster import ForecastSpec
 from catalog.instruments import symbol_of
 from configs.errors import RunFailedError
 from configs.schema import RunConfig
+from live.paper import paper_balance
 from live.venue_answers import (
+    ZERO,
     AccountConfig,
     AlgoOrder,
+    AssetBalance,
     Balances,
     ExchangeInfo,
     Kline,
@@ -27,7 +30,7 @@ from live.venue_answers import (
 from live.venue_client import VenueClient
 from live.venues import VenueKind
 
-__all__ = ["Context", "Report", "Row", "Setup", "Tolerances", "failed", "ok", "warned"]
+__all__ = ["Context", "Report", "Row", "Setup", "failed", "ok", "warned"]
 
 Outcome = Literal["ok", "warned", "failed"]
 _COLOURS = {"ok": "green", "warned": "yellow", "failed": "red"}
@@ -98,27 +101,13 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerances:
-    """What still passes.
-
-    A bundle's age counts from the end of what it learned from. `skew_ms` and `warn_skew_ms` are of the
-    difference between this machine's clock and the venue's; signed requests are refused from 1,000 ms on.
-    """
-
-    skew_ms: float = 800.0
-    warn_skew_ms: float = 250.0
-    model_age_days: float = 45.0
-    free_gib: float = 2.0
-    margin_type: str = "CROSSED"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """A node about to start.
 
     `folder` is its state folder, `specs` finds what is computed of each instrument's bars (models loaded,
     InputError when that fails), `history_bars` how many closed bars a start fetches. `adopt` takes over
     positions and orders that the state does not know, `apply` sets leverage and margin type at the venue.
+    `may_trade` False: the node only looks on, so not even a test order is sent.
     `holds_lock` is True when the caller itself holds the state folder's lock. `expected` are positions that
     the state knows, by symbol with their side; others are known by the names of the orders that made them.
     """
@@ -131,8 +120,8 @@ class Setup:
     adopt: bool = False
     apply: bool = False
     holds_lock: bool = False
+    may_trade: bool = True
     expected: Mapping[str, int] = field(default_factory=dict)
-    tolerances: Tolerances = field(default_factory=Tolerances)
 
 
 class Context:
@@ -141,9 +130,15 @@ class Context:
     def __init__(self, setup: Setup, client: VenueClient) -> None:
         self.setup = setup
         self.run = setup.run
+        self.tolerances = setup.run.live.tolerances
         self.client = client
         self.symbols = tuple(symbol_of(name) for name in setup.run.instruments)
         self._histories: dict[tuple[str, int], list[Kline]] = {}
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether nothing is asked of an account."""
+        return self.setup.kind is VenueKind.PAPER
 
     @functools.cached_property
     def specs(self) -> Mapping[str, ForecastSpec]:
@@ -162,7 +157,11 @@ class Context:
 
     @functools.cached_property
     def balances(self) -> Balances:
-        """The margin assets."""
+        """The margin assets; the sandbox's own for paper."""
+        if self.is_paper:
+            total = paper_balance(self.run, self.setup.folder)
+            names = {self.rules(symbol).margin_asset for symbol in self.symbols}
+            return Balances(tuple(AssetBalance(n, total, total, total, ZERO, ZERO) for n in sorted(names)))
         return self.client.balances()
 
     @functools.cached_property

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 __all__ = [
+    "ZERO",
     "AccountConfig",
     "AlgoOrder",
     "AssetBalance",
+    "Balance",
     "Balances",
     "ClockReading",
     "ExchangeInfo",
+    "Fill",
     "Kline",
     "OpenOrder",
     "Permissions",
@@ -77,6 +80,21 @@ class Balances(_Answer, frozen=True):
         """One asset's balance; nothing of it where the venue does not name it."""
         empty = AssetBalance(asset, ZERO, ZERO, ZERO, ZERO, ZERO)
         return next((balance for balance in self.assets if balance.asset == asset), empty)
+
+
+class Balance(_Answer, frozen=True):
+    """One row of GET balance; `account_alias` is the account's name at the venue."""
+
+    asset: str
+    account_alias: str = ""
+
+
+class Fill(_Answer, frozen=True):
+    """One row of GET userTrades: what it earned, and its fee in the quote currency."""
+
+    id: int
+    realized_pnl: Decimal
+    commission: Decimal
 
 
 class Position(_Answer, frozen=True):

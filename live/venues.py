@@ -3,19 +3,26 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from nautilus_trader.adapters.binance import BinanceEnvironment
 from pydantic import SecretStr
 
+from catalog.instruments import Market, market_of
 from configs.errors import ConfigError
 from configs.load import secrets
-from configs.schema import RunConfig
+from configs.schema import LiveConfig, RunConfig
 from live.rehearsal.demo_keys import demo_keys
+from live.spot_limits import check_spot
 
 __all__ = ["REHEARSAL_SEED", "Venue", "VenueKind", "check_venue", "find_venue", "named_rehearsal"]
 
 REHEARSAL_SEED = 7
-_HTTP = {"testnet": "https://testnet.binancefuture.com", "live": "https://fapi.binance.com"}
+# REST as Binance publishes it, given to the adapter as well. The adapter's own stream and trading sockets
+# belong to the same systems: fstream.binance.com and ws-fapi.binance.com, fstream.binancefuture.com and
+# testnet.binancefuture.com.
+_HTTP = {"testnet": "https://demo-fapi.binance.com", "live": "https://fapi.binance.com"}
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class VenueKind(StrEnum):
@@ -29,7 +36,7 @@ class VenueKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """Addresses and keys. `ws` and `ws_trading` None: the adapter's own for `environment`."""
+    """Addresses and keys. `ws` and `ws_trading` None: the adapter's own for `environment`; `key` "": none."""
 
     kind: VenueKind
     http: str
@@ -38,55 +45,78 @@ class Venue:
     key: str
     secret: SecretStr = field(repr=False)
     environment: Any
+    market: Market = "um"
+
+    @property
+    def is_spot(self) -> bool:
+        """Whether coins are traded, not perpetuals."""
+        return self.market == "spot"
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether orders are filled by the engine's sandbox and none leaves this machine."""
+        return self.kind is VenueKind.PAPER
 
 
 def find_venue(run: RunConfig, kind: VenueKind) -> Venue:
     """The venue with its keys; `--venue rehearsal` needs the addresses of one that runs (`named_rehearsal`).
 
-    ConfigError for missing keys or addresses, and for what a node does not do.
+    Paper needs no keys and takes the market's addresses. ConfigError for missing keys or addresses, for
+    addresses that are given in part, and for what a node does not do.
     """
     check_venue(run, kind)
-    live = run.live
+    http, ws, ws_trading = _addresses(run.live, kind)
+    environment = BinanceEnvironment.TESTNET if kind is VenueKind.TESTNET else BinanceEnvironment.LIVE
+    market = market_of(run.instruments[0])
+    key, secret = _keys(kind, market)
+    return Venue(kind, http, ws, ws_trading, key, secret, environment, market)
+
+
+def _addresses(live: LiveConfig, kind: VenueKind) -> tuple[str, str | None, str | None]:
+    """All of them from the run file, or none: parts of two venues would make a node that sees one and
+    trades on the other."""
+    http, ws, ws_trading = live.base_url_http, live.base_url_ws, live.base_url_ws_trading
+    wanted = (http, ws) if kind is VenueKind.PAPER else (http, ws, ws_trading)
+    if http is not None and None not in wanted:
+        for address in (http, ws, ws_trading):
+            _refuse_in_clear(address)
+        return http, ws, ws_trading
+    if kind is VenueKind.REHEARSAL or any(url is not None for url in (http, ws, ws_trading)):
+        names = "base_url_http and base_url_ws" + (", base_url_ws_trading" if len(wanted) > 2 else "")
+        raise ConfigError(f"live.{names}: give all of them or none")
+    return _HTTP.get(kind.value, _HTTP["live"]), None, None
+
+
+def _refuse_in_clear(address: str | None) -> None:
+    """Keys and orders cross no network unencrypted."""
+    if address is None:
+        return
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
+        raise ConfigError(f"live: '{address}' is no address; write it like https://host or wss://host")
+    if parts.scheme in {"http", "ws"} and parts.hostname not in _LOOPBACK:
+        raise ConfigError(f"live: {address} is not encrypted; only this machine's own may be so")
+
+
+def _keys(kind: VenueKind, market: Market) -> tuple[str, SecretStr]:
+    if kind is VenueKind.PAPER:
+        return "", SecretStr("")
     if kind is VenueKind.REHEARSAL:
-        if live.base_url_http is None or live.base_url_ws is None or live.base_url_ws_trading is None:
-            raise ConfigError(
-                "live.base_url_http, base_url_ws and base_url_ws_trading: give all three or none"
-            )
         keys = demo_keys(REHEARSAL_SEED)
-        return Venue(
-            kind,
-            live.base_url_http,
-            live.base_url_ws,
-            live.base_url_ws_trading,
-            keys.hmac_key,
-            SecretStr(keys.hmac_secret),
-            BinanceEnvironment.LIVE,
-        )
+        if market == "spot":  # the engine's spot client signs with no other
+            return keys.ed25519_key, SecretStr(keys.ed25519_private_pem)
+        return keys.hmac_key, SecretStr(keys.hmac_secret)
     key, secret = secrets().require()
-    testnet = kind is VenueKind.TESTNET
-    return Venue(
-        kind,
-        live.base_url_http or _HTTP[kind.value],
-        live.base_url_ws,
-        live.base_url_ws_trading,
-        key.get_secret_value(),
-        secret,
-        BinanceEnvironment.TESTNET if testnet else BinanceEnvironment.LIVE,
-    )
+    return key.get_secret_value(), secret
 
 
 def check_venue(run: RunConfig, kind: VenueKind) -> None:
-    """ConfigError for what a node does not do."""
-    if any("-PERP." not in name for name in run.instruments):
-        raise ConfigError("the live node trades USD-M perpetuals only: spot has not been proven safe here")
+    """ConfigError for what a node does not do on any venue of this kind."""
+    if market_of(run.instruments[0]) == "spot":
+        check_spot(run, is_rehearsal=kind is VenueKind.REHEARSAL)
     if run.data.ticks:
         raise ConfigError(
             "data.bar 1s: bars of a second are made of recorded trades; the node needs 1m or more"
-        )
-    if kind is VenueKind.PAPER:
-        raise ConfigError(
-            "--venue paper is not offered: the engine's sandbox accepts orders that the venue denies; "
-            "use --venue rehearsal, or testnet with keys"
         )
 
 

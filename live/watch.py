@@ -4,8 +4,10 @@ Each look begins with what the venue says now, so every step may be repeated, an
 known is found done or undone at the next look. Nothing is done to a position before it was seen for the
 grace time, nor to symbols that are not the run's; of those there are alarms only.
 
-- unprotected, and `protect`: a closePosition stop at the configured distance. Refused `stop_tries` times:
-  the position is closed at the market, for it can be neither held nor protected.
+- unprotected, and `protect`: a stop at the configured distance. While the node may live it is a reduce-only
+  one of what is not covered, for the venue takes one closing stop only, and that one is the node's; once the
+  node is silent it is a closing one. Refused `stop_tries` times: the position is closed at the market, for
+  it can be neither held nor protected.
 - the node's heartbeat is older than `flatten_after_secs`: orders in the book are cancelled, positions closed
   at the market, then the stops that are left are cancelled.
 - a stop of the watchdog's steps back when another one covers the position, or when that is gone.
@@ -138,7 +140,7 @@ class Watchdog:
         except VenueRequestError as error:
             alarms += self._blind(now, error)
         if covers is not None:
-            self._act(now, covers, dead_secs=self._dead_secs(silent))
+            self._act(now, covers, silent)
             alarms += self._gaps(now, covers)
         alarms += [
             Alarm(f"action {a.symbol}", f"{a.symbol}: {a.what} failed: {a.problem}") for a in self._failed
@@ -232,8 +234,9 @@ class Watchdog:
 
     # -- what is done ---------------------------------------------------------------------------------------
 
-    def _act(self, now: float, covers: Sequence[Cover], *, dead_secs: float | None) -> None:
-        settings = self.settings
+    def _act(self, now: float, covers: Sequence[Cover], silent: float | None) -> None:
+        settings, dead_secs = self.settings, self._dead_secs(silent)
+        is_silent = silent is not None and silent >= settings.blind_after_secs
         if dead_secs is not None:
             for symbol in sorted(settings.symbols):
                 self._clear_book(now, symbol)
@@ -248,27 +251,35 @@ class Watchdog:
                 if case.refusals >= settings.stop_tries:
                     self._close(now, cover, case, cause=case.gap)
                 else:
-                    self._protect(now, cover, case, cause=case.gap)
+                    self._protect(now, cover, case, cause=case.gap, closes=is_silent)
 
-    def _protect(self, now: float, cover: Cover, case: _Case, *, cause: float) -> None:
-        """A stop for the whole position; a closing stop that protects nothing would be in its way."""
+    def _protect(self, now: float, cover: Cover, case: _Case, *, cause: float, closes: bool) -> None:
+        """A stop for what is not covered, or a closing one."""
         position = cover.position
 
         def place() -> None:
-            for order, _ in cover.useless:
-                if order.close_position and order.side == position.exit_side:
-                    self.client.cancel_algo(order.symbol, order.algo_id)
             rules = self._rules_of(position.symbol)
             price = stop_price(position, self.settings.stop_distance_pct, rules.tick)
-            self.client.place_close_stop(
-                position.symbol, position.exit_side, price, self._name(), position_side=position.side
-            )
+            symbol, side, lacking = position.symbol, position.exit_side, abs(position.amount) - cover.covered
+            if not closes and lacking <= rules.market_max_quantity:
+                self.client.place_reduce_stop(
+                    symbol, side, lacking, price, self._name(), position_side=position.side
+                )
+                return
+            self._clear_way(cover)
+            self.client.place_close_stop(symbol, side, price, self._name(), position_side=position.side)
 
         if self._own is not None:
             self._own.add(position.symbol)
         case.refusals += self._try(now, "stop placed", position.symbol, case, cause, place)
         if case.refusals >= self.settings.stop_tries:  # from here on it is closed, without delay
             case.tries, case.not_before = 0, now
+
+    def _clear_way(self, cover: Cover) -> None:
+        """The venue takes one closing stop only: one that protects nothing has to go."""
+        for order, _ in cover.useless:
+            if order.close_position and order.side == cover.position.exit_side:
+                self.client.cancel_algo(order.symbol, order.algo_id)
 
     def _close(self, now: float, cover: Cover, case: _Case, *, cause: float) -> None:
         """Close it at the market, in parts where it is larger than one order may be."""

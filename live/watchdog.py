@@ -22,6 +22,7 @@ import typer
 
 from catalog.instruments import symbol_of
 from configs.console import command_app, emit_json, run_app
+from configs.errors import ConfigError
 from configs.load import load_run
 from live.venue_client import ClientLimits, VenueClient
 from live.venues import VenueKind, find_venue
@@ -70,6 +71,8 @@ def main(
 ) -> int:
     """Watch the venue until SIGTERM or SIGINT."""
     run = load_run(run_file, set_ or [])
+    if venue is VenueKind.PAPER:
+        raise ConfigError("paper has no positions at a venue: there is nothing to watch")
     settings = WatchSettings(
         symbols=frozenset(symbol_of(name) for name in run.instruments),
         protect=protect,

@@ -1,7 +1,8 @@
 """A rehearsal server with history, a run file for it, and what the preflight command says, for its tests."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +10,15 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import SecretStr
 
+from live.rehearsal.auth import ApiKey
 from live.rehearsal.demo_keys import demo_keys
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import ServerThread
+from live.rehearsal.server import RehearsalServer, ServerThread
+from live.rehearsal.venue import Venue
 from live.venue_client import VenueClient
-from tests.rehearsal_server import API, Script, Skewed
+from tests.rehearsal_server import API, START_MS, Script, Skewed, kline, running, spec
 
-__all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row"]
+__all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row", "bench_at"]
 
 D = Decimal
 KEYS = demo_keys(7)
@@ -65,7 +68,7 @@ class Bench:
         self.faults.requests[path] = RequestFault("never", "canned", status=status, body=json.dumps(body))
 
     def place(self, path: str = "order", **values: Any) -> None:
-        self.trader._act("POST", API + path, {"symbol": "BTCUSDT"} | values)
+        self.trader.http.act("POST", API + path, {"symbol": "BTCUSDT"} | values)
 
     def buy(self, name: str = "by-hand") -> None:
         self.place(side="BUY", type="MARKET", quantity="0.01", newClientOrderId=name)
@@ -84,3 +87,18 @@ class Result(NamedTuple):
 
 
 Command = Callable[..., Result]
+
+
+@contextmanager
+def bench_at(folder: Path, ring: tuple[ApiKey, ...] = KEYS.ring) -> Iterator[Bench]:
+    """A bench whose server knows the keys of `ring`."""
+    faults, clock = Script(), Skewed()
+    venue = Venue(
+        [spec("BTCUSDT"), spec("ETHUSDT")], balances={"USDT": D(10_000)}, now_ms=START_MS, leverage=5
+    )
+    server = RehearsalServer(venue, ring, faults=faults, clock=clock)
+    server.load(kline(minute) for minute in range(-400, 0))
+    with running(server) as thread:
+        made = Bench(thread, folder, faults, clock)
+        yield made
+        made.trader.close()

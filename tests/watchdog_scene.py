@@ -1,6 +1,8 @@
 """A rehearsal server, a trader on it, and a watchdog whose time is moved by hand, for its tests."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,9 @@ from live.venue_answers import AlgoOrder
 from live.venue_client import VenueClient
 from live.watch import Look, Watchdog, WatchSettings
 from live.watchdog import WATCH_LIMITS
-from tests.rehearsal_server import API, START_MS, Script, spec
+from tests.rehearsal_server import API, START_MS, Script, Skewed, running, spec
 
-__all__ = ["ALGO", "BTC", "POSITIONS", "ROOT", "Scene", "client_of", "deeds", "keys", "server"]
+__all__ = ["ALGO", "BTC", "POSITIONS", "ROOT", "Scene", "client_of", "deeds", "keys", "scene_at", "server"]
 
 D = Decimal
 KEYS = demo_keys(7)
@@ -39,9 +41,11 @@ class Hand:
 class Scene:
     """A server, a trader on it, and a watchdog whose time is moved by hand."""
 
-    def __init__(self, thread: ServerThread, faults: Script) -> None:
+    def __init__(self, thread: ServerThread, faults: Script, wall: Skewed | None = None) -> None:
         self.thread = thread
         self.faults = faults
+        self.wall = wall or Skewed()
+        self.blank = thread.call(thread.server.venue.snapshot)
         self.clock = Hand()
         self.trader = client_of(thread)
         self.dog: Watchdog | None = None
@@ -66,7 +70,7 @@ class Scene:
         self.faults.requests[path] = RequestFault("never", "canned", status=status, body=body)
 
     def place(self, path: str = ORDER, symbol: str = "BTCUSDT", **values: Any) -> None:
-        self.trader._act("POST", path, {"symbol": symbol} | values)
+        self.trader.http.act("POST", path, {"symbol": symbol} | values)
 
     def buy(self, quantity: str = "0.01", side: str = "BUY") -> None:
         self.place(side=side, type="MARKET", quantity=quantity)
@@ -88,10 +92,22 @@ def client_of(thread: ServerThread, key: str = KEYS.hmac_key, secret: str = KEYS
     return VenueClient(thread.server.http_url, (SecretStr(key), SecretStr(secret)), WATCH_LIMITS)
 
 
-def server(faults: Script | None = None, ring: tuple[ApiKey, ...] = KEYS.ring) -> RehearsalServer:
+def server(
+    faults: Script | None = None, ring: tuple[ApiKey, ...] = KEYS.ring, wall: Skewed | None = None
+) -> RehearsalServer:
     """A server that knows the demo keys."""
     venue = Venue([spec("BTCUSDT"), spec("ETHUSDT")], balances={"USDT": D(10_000)}, now_ms=START_MS)
-    return RehearsalServer(venue, ring, faults=faults)
+    return RehearsalServer(venue, ring, faults=faults, clock=wall)
+
+
+@contextmanager
+def scene_at() -> Iterator[Scene]:
+    """A scene on a server of its own."""
+    faults, wall = Script(), Skewed()
+    with running(server(faults, wall=wall)) as thread:
+        made = Scene(thread, faults, wall)
+        yield made
+        made.close()
 
 
 def keys(look: Look) -> list[str]:

@@ -17,18 +17,16 @@ from actors.state_file import StateFile
 from configs.console import run_app
 from configs.load import load_run
 from live.preflight import CHECKS, app, preflight
-from live.preflight_report import Setup, Tolerances
+from live.preflight_report import Setup
 from live.rehearsal.auth import ApiKey
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import RehearsalServer
-from live.rehearsal.venue import Venue
 from live.venues import VenueKind
 from models.predictor import Predictor
 from models.train import train_model
 from tests.catalogs import MINUTE_NS, bars, catalog_with
 from tests.modelling import BAR_MINUTES, INSTRUMENT, SMALL, market
-from tests.preflight_bench import KEYS, OWN, Bench, Command, Result, Row
-from tests.rehearsal_server import API, START_MS, Script, Skewed, kline, running, spec
+from tests.preflight_bench import KEYS, OWN, Bench, Command, Result, Row, bench_at
+from tests.rehearsal_server import API, START_MS, orders_of, spec
 
 D = Decimal
 
@@ -40,16 +38,8 @@ def ring() -> tuple[ApiKey, ...]:
 
 @pytest.fixture
 def bench(tmp_path: Path, ring: tuple[ApiKey, ...]) -> Iterator[Bench]:
-    faults, clock = Script(), Skewed()
-    venue = Venue(
-        [spec("BTCUSDT"), spec("ETHUSDT")], balances={"USDT": D(10_000)}, now_ms=START_MS, leverage=5
-    )
-    server = RehearsalServer(venue, ring, faults=faults, clock=clock)
-    server.load(kline(minute) for minute in range(-400, 0))
-    with running(server) as thread:
-        made = Bench(thread, tmp_path, faults, clock)
+    with bench_at(tmp_path, ring) as made:
         yield made
-        made.trader.close()
 
 
 @pytest.fixture
@@ -59,8 +49,13 @@ def check(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setenv("BINANCE_API_SECRET", KEYS.hmac_secret)
 
     def run(*options: str, venue: str = "rehearsal", base: str = "") -> Result:
-        urls = {"http": base or bench.thread.server.http_url, "ws": "ws://h/ws", "ws_trading": "ws://h/api"}
-        args = [str(bench.path), "--venue", venue, "--json", "--min-free", "0", "--state", str(bench.state)]
+        urls = {
+            "http": base or bench.thread.server.http_url,
+            "ws": "ws://127.0.0.1:9/ws",
+            "ws_trading": "ws://127.0.0.1:9/api",
+        }
+        args = [str(bench.path), "--venue", venue, "--json", "--state", str(bench.state)]
+        args += ["--set", "live.tolerances.free_gib=0"]
         args += [text for name, url in urls.items() for text in ("--set", f"live.base_url_{name}={url}")]
         with pytest.raises(SystemExit) as ended:
             run_app(app, [*args, *options])
@@ -161,6 +156,20 @@ def test_the_order_that_is_tried_and_not_entered_is_large_enough(
     bench.thread.call(lambda: bench.venue.replace_spec(rules))
     assert check().rows["permissions"].outcome == "ok"
     assert bench.trader.open_orders() == ()
+
+
+@pytest.mark.parametrize("ring", [(ApiKey(key=KEYS.hmac_key, secret=KEYS.hmac_secret, may_trade=False),)])
+def test_a_node_that_only_looks_on_may_have_a_key_that_only_reads(bench: Bench) -> None:
+    setup = Setup(
+        run=load_run(bench.path, ["live.tolerances.free_gib=0"]),
+        kind=VenueKind.TESTNET,
+        folder=bench.state,
+        specs=dict,
+        history_bars=lambda _: 0,
+        may_trade=False,
+    )
+    assert preflight(setup, bench.trader).failures == ()
+    assert orders_of(bench.thread) == 0
 
 
 # -- the account's settings --------------------------------------------------------------------------------
@@ -309,7 +318,7 @@ def test_what_this_program_left_behind_is_known_by_its_name(check: Command, benc
 def test_a_position_that_the_state_expects_is_known(bench: Bench) -> None:
     bench.buy()
     setup = {"run": load_run(bench.path), "kind": VenueKind.REHEARSAL, "folder": bench.state, "specs": dict}
-    setup |= {"history_bars": lambda _: 0, "tolerances": Tolerances(free_gib=0.0)}
+    setup |= {"history_bars": lambda _: 0}
     assert preflight(Setup(**setup, expected={"BTCUSDT": 1}), bench.trader).failures == ()
     assert preflight(Setup(**setup, expected={"BTCUSDT": -1}), bench.trader).failures == ("open",)
 
@@ -357,7 +366,8 @@ def test_an_old_model_is_refused_and_on_a_rehearsal_told(check: Command, bench: 
     assert result.code == 2
     assert result.rows["models"].outcome == "failed"
     assert "train it again" in result.rows["models"].advice
-    assert check("--max-model-age", "10000", venue="testnet").rows["models"].outcome == "ok"
+    patient = check("--set", "live.tolerances.model_age_days=10000", venue="testnet")
+    assert patient.rows["models"].outcome == "ok"
 
 
 def test_a_models_age_counts_from_the_end_of_what_it_learned(bench: Bench, trained: Path) -> None:
@@ -425,7 +435,7 @@ def row(minute: int) -> list[Any]:
 
 
 def test_a_full_disk_is_refused(check: Command) -> None:
-    result = check("--min-free", "1e9")
+    result = check("--set", "live.tolerances.free_gib=1e9")
     assert (result.code, result.failures) == (2, ["disk"])
     assert "make room" in result.rows["disk"].advice
 

@@ -20,8 +20,8 @@ from live.rehearsal.ports import RequestFault
 from live.watch import Look, Watchdog, WatchSettings
 from live.watch_report import Reporter
 from live.watchdog import watch
-from tests.rehearsal_server import Script, mark, quote, running, until
-from tests.watchdog_scene import ALGO, BTC, POSITIONS, ROOT, Scene, client_of, deeds, keys, server
+from tests.rehearsal_server import mark, quote, until
+from tests.watchdog_scene import ALGO, BTC, ROOT, Scene, client_of, deeds, keys, scene_at
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
@@ -30,11 +30,15 @@ D = Decimal
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    faults = Script()
-    with running(server(faults)) as thread:
-        made = Scene(thread, faults)
+    with scene_at() as made:
         yield made
-        made.close()
+
+
+@pytest.fixture
+def beat(tmp_path: Path) -> Path:
+    path = tmp_path / "heartbeat"
+    path.touch()
+    return path
 
 
 # -- gaps --------------------------------------------------------------------------------------------------
@@ -72,7 +76,8 @@ def test_a_naked_position_gets_one_stop_and_no_second(scene: Scene) -> None:
     assert deeds(scene.look()) == []
     assert deeds(scene.look(5)) == ["stop placed"]
     (stop,) = scene.stops
-    assert (stop.trigger_price, stop.close_position, stop.side) == (D(58_200), True, "SELL")
+    assert (stop.trigger_price, stop.side) == (D(58_200), "SELL")
+    assert (stop.close_position, stop.reduce_only, stop.quantity) == (False, True, D("0.01"))
     look = scene.look(5)
     assert (look.alarms, look.actions) == ((), ())
     assert scene.stops == [stop]
@@ -108,18 +113,66 @@ def test_stops_on_the_wrong_side_do_not_count(scene: Scene) -> None:
     assert deeds(look) == ["stop placed"]
 
 
-def test_a_closing_stop_that_protects_nothing_makes_way(scene: Scene) -> None:
-    """The mark price fell through a stop that works on the last price: its trigger is on the winning side."""
+def test_a_node_that_lives_can_place_its_own_stop_beside_the_watchdogs(scene: Scene) -> None:
+    """The venue takes one closing stop of a side: a second one of the watchdog's would have it refused."""
     scene.watching(protect=True)
+    scene.buy()
+    scene.look()
+    assert deeds(scene.look(5)) == ["stop placed"]
+    scene.stop("59000")  # the node's, late
+    assert deeds(scene.look(1)) == ["left-over stop cancelled"]
+    assert [(stop.trigger_price, stop.close_position) for stop in scene.stops] == [(D(59_000), True)]
+    assert scene.look(100).actions == ()
+
+
+def test_a_node_that_is_about_to_place_its_stop_is_given_the_time(scene: Scene) -> None:
+    scene.watching(protect=True)
+    for _ in range(5):  # a stop within the grace time, again and again
+        scene.buy()
+        assert scene.look().actions == ()
+        assert scene.look(4.9).actions == ()
+        scene.stop("59000")
+        assert (scene.look(1).alarms, scene.look(1).actions) == ((), ())
+        scene.trader.cancel_algo("BTCUSDT", scene.stops[0].algo_id)
+        assert scene.look(1).actions == ()
+        scene.stop("59100")  # moved, with a moment without
+        assert scene.look(3).actions == ()
+        scene.trader.cancel_algo("BTCUSDT", scene.stops[0].algo_id)
+        scene.buy(side="SELL")
+        scene.look(1)
+
+
+def test_a_bridge_is_a_stop(scene: Scene) -> None:
+    """A node moves its closing stop over a reduce-only one of the position's size: nothing is missing."""
+    scene.watching(protect=True)
+    scene.buy()
+    scene.stop("59000")
+    scene.look()
+    scene.stop("59200", quantity="0.01", reduceOnly=True)
+    closing = next(stop for stop in scene.stops if stop.close_position)
+    scene.trader.cancel_algo("BTCUSDT", closing.algo_id)
+    for _ in range(3):
+        look = scene.look(100)
+        assert (look.alarms, look.actions) == ((), ())
+    scene.stop("59200")
+    look = scene.look(100)
+    assert (look.alarms, look.actions) == ((), ())
+    assert len(scene.stops) == 2
+
+
+def test_a_closing_stop_that_protects_nothing_makes_way(scene: Scene, beat: Path) -> None:
+    """The mark price fell through a stop that works on the last price: its trigger is on the winning side."""
+    scene.watching(protect=True, heartbeat=beat)
     scene.buy()
     scene.stop("59500", closePosition=True, workingType="CONTRACT_PRICE")
     scene.thread.feed([mark("59000", at=1_000)])
     scene.look()
-    look = scene.look(5)
-    assert "on the winning side of the mark price" in look.alarms[0].text
+    look = scene.look(11)  # and the node has been silent for as long
+    assert "on the winning side of the mark price" in look.alarms[1].text
     assert deeds(look) == ["stop placed"]
-    assert [stop.trigger_price for stop in scene.stops] == [D(57_230)]  # 3 % below 59,000
-    assert scene.look(5).alarms == ()
+    (stop,) = scene.stops
+    assert (stop.trigger_price, stop.close_position) == (D(57_230), True)  # 3 % below 59,000
+    assert keys(scene.look(5)) == ["node"]
 
 
 def test_the_grace_time_begins_anew_for_a_position_that_changed_sides(scene: Scene) -> None:
@@ -211,13 +264,6 @@ def test_a_lost_answer_is_not_repeated(scene: Scene) -> None:
 # -- the node is dead --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def beat(tmp_path: Path) -> Path:
-    path = tmp_path / "heartbeat"
-    path.touch()
-    return path
-
-
 def test_a_dead_nodes_positions_are_closed_and_its_orders_cancelled(scene: Scene, beat: Path) -> None:
     scene.watching(heartbeat=beat, flatten_after_secs=30.0)
     scene.buy()
@@ -284,44 +330,6 @@ def test_a_large_position_is_closed_in_parts(scene: Scene, beat: Path) -> None:
 def test_flattening_needs_a_heartbeat() -> None:
     with pytest.raises(ConfigError, match="--heartbeat"):
         WatchSettings(symbols=BTC, flatten_after_secs=60.0)
-
-
-# -- the venue is down, the key has expired ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        RequestFault("never", "canned", status=503, body="<html>"),
-        RequestFault("never", "drop"),
-        RequestFault("never", "hang"),
-        RequestFault("never", "canned", status=429, body="{}", headers={"Retry-After": "60"}),
-    ],
-    ids=["503", "cut", "hang", "429"],
-)
-def test_a_venue_that_cannot_be_seen_is_an_alarm_in_time(scene: Scene, fault: RequestFault) -> None:
-    scene.watching(protect=True, blind_after_secs=10.0)
-    scene.buy()
-    scene.look()
-    scene.faults.requests[POSITIONS] = fault
-    began = time.monotonic()
-    look = scene.look(6)
-    assert time.monotonic() - began < 30.0  # a venue that hangs cannot hold it up for long (4 s when idle)
-    assert (look.covers, look.alarms) == (None, ())
-    scene.faults.requests[POSITIONS] = fault
-    look = scene.look(6)
-    assert keys(look) == ["venue"]
-    if fault.status != 429:  # there it keeps away for a minute, as it was asked to
-        assert deeds(scene.look(1)) == ["stop placed"]
-
-
-def test_an_expired_key_is_told_at_once(scene: Scene) -> None:
-    scene.dog = Watchdog(
-        client_of(scene.thread, "expiredKey0123456789"), WatchSettings(symbols=BTC), clock=scene.clock
-    )
-    look = scene.look()
-    assert keys(look) == ["keys"]
-    assert "-2015 Invalid API-key" in look.alarms[0].text
 
 
 # -- what is heard of it -----------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_a_timestamp_that_is_refused_is_set_right_by_the_venues_clock(
 ) -> None:
     clock.skew_ms = skew_ms
     assert client.positions() == ()
-    assert client.clock_offset_ms == pytest.approx(skew_ms, abs=100)
+    assert client.http.clock_offset_ms == pytest.approx(skew_ms, abs=100)
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_after_a_refusal_nothing_is_sent_until_the_venue_allows_it(
         client.open_algo_orders()
     assert refused(error) == ("venue", -1003)
     assert error.value.retry_after_secs == 30
-    assert 25 < client.held_secs <= 30
+    assert 25 < client.http.held_secs <= 30
     for ask in (client.positions, lambda: client.cancel_all("BTCUSDT")):
         with pytest.raises(VenueRequestError, match="asked to be left alone") as held:
             ask()
@@ -298,7 +298,7 @@ def test_reads_stop_at_their_share_of_the_weight_and_orders_go_on() -> None:
             client.positions()
         assert error.value.kind == "venue"
         client.cancel_all("BTCUSDT")
-        assert client.used_weight == 26
+        assert client.http.used_weight == 26
 
 
 def test_the_venues_own_limit_is_reported_with_its_wait(faults: Script) -> None:
@@ -337,4 +337,4 @@ def buy(thread: ServerThread, quantity: str = "0.01") -> None:
 
 def place(thread: ServerThread, **values: str) -> None:
     with client_of(thread) as client:
-        client._act("POST", API + "order", {"symbol": "BTCUSDT", "side": "BUY"} | values)
+        client.http.act("POST", API + "order", {"symbol": "BTCUSDT", "side": "BUY"} | values)
