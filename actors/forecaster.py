@@ -389,6 +389,12 @@ class Forecaster(DataActor):
         self._reading = source.reading
         self._quiet_band = quiet_band
 
+    def change_over(self, models: Sequence[ModelStream], source: ForecastSource) -> None:
+        """Other models of the same names, and where readings come from, at the next bar; between two bars."""
+        self._models = tuple(models)
+        self._probability = source.probability
+        self._reading = source.reading
+
     def on_start(self) -> None:
         """Follow the instrument's bars."""
         self.subscribe_bars(self._bar_type)

@@ -15,7 +15,8 @@ With a `state_path` everything that must outlive a restart is in one small file:
 when the kill switch is thrown or lifted. A backtest has none.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class Guard(DataActor):
         self._currency = quote_currency
         self._margined = margined
         self._portfolio: Portfolio | None = None
+        self._coins: Callable[[], Mapping[str, float]] | None = None
         self._file = None if state_path is None else StateFile(state_path, RiskMemory)
         self.risk = RiskState(risk, bar_ns, self._remembered(f"{venue} {quote_currency.code}"))
         self._threshold = risk.portfolio.cluster_correlation
@@ -94,6 +96,7 @@ class Guard(DataActor):
             days = risk.portfolio.correlation_days
             self._tracker = CorrelationTracker(list(bar_ns), days, bar_secs=bar_secs)
         self._started = 0
+        self._since: dict[str, int] = {}  # of instruments that came later
         self._equity: float | None = None
         self._settling = 0
         self._refresh = 0
@@ -142,12 +145,29 @@ class Guard(DataActor):
         self.risk.mark(now, self._measure(now))
         self._listen(now)
         self._say(now)
+        self._save()  # what was marked and said outlives a kill before the first beat
         before = (now - 1) // self._beat_ns * self._beat_ns  # the first beat may be now
         self.clock.set_timer_ns("beat", self._beat_ns, before, None, self._on_beat, allow_past=True)
 
     def repeat(self) -> None:
         """Say the newest word once more, for who has begun to listen since."""
         self._say(self.clock.timestamp_ns(), changed=False)
+
+    @property
+    def tracker(self) -> CorrelationTracker | None:
+        """What knows the correlations; None with a single instrument."""
+        return self._tracker
+
+    def follow(self, bar_types: Sequence[BarType], tracker: CorrelationTracker | None) -> None:
+        """Live: other instruments from now on; `tracker` knows the history of all (None: only one)."""
+        known, now = self._bar_types, self.clock.timestamp_ns()
+        self._bar_types = {str(kind.instrument_id): kind for kind in bar_types}
+        self._since |= {name: now for name in self._bar_types if name not in known}
+        self._tracker = tracker
+        changed = self.risk.follow({name: _length_ns(kind) for name, kind in self._bar_types.items()})
+        changed |= self._group()
+        self._look_at = now
+        self._say(now, changed)
 
     def on_stop(self) -> None:
         """Leave the state as it is now."""
@@ -198,7 +218,7 @@ class Guard(DataActor):
     def _measure(self, ts: int) -> float | None:
         """The equity; the one known stands while nothing is held and nothing was traded."""
         portfolio = self._portfolio
-        if portfolio is None or not portfolio.is_completely_net_flat():
+        if portfolio is None or not portfolio.is_completely_net_flat() or (self._coins and self._coins()):
             self._settling = 2  # fees and funding of the last bar held may be booked after this
         elif self._settling == 0 and ts < self._refresh and self._equity is not None:
             return self._equity
@@ -214,6 +234,8 @@ class Guard(DataActor):
             return None
         if self._margined:
             return float(cash.as_double())
+        if self._coins is not None:
+            return float(cash.as_double()) + self._worth(self._coins())
         exposures = portfolio.net_exposures(self._venue)
         if exposures is None:
             return None
@@ -242,12 +264,29 @@ class Guard(DataActor):
         last = {}
         for name, kind in self._bar_types.items():
             bar = self.cache.bar(kind)
-            last[name] = self._started if bar is None else max(bar.ts_event, self._started)
+            since = self._since.get(name, self._started)
+            last[name] = since if bar is None else max(bar.ts_event, since)
         changed, due = self.risk.listen(now, last, self._is_held)
         self._look_at = now if self.risk.is_anyone_silent else due or _NEVER
         return changed
 
+    def count_coins(self, held: Callable[[], Mapping[str, float]]) -> None:
+        """On a live spot venue: what is held, by instrument; after a restart the engine knows no position."""
+        self._coins = held
+
+    def _worth(self, coins: Mapping[str, float]) -> float:
+        worth = 0.0
+        for name, amount in coins.items():
+            quote = self.cache.quote(self._bar_types[name].instrument_id)
+            bar = self.cache.bar(self._bar_types[name])
+            price = None if bar is None else bar.close
+            price = price if quote is None else quote.bid_price
+            worth += math.nan if price is None else amount * price.as_double()
+        return worth
+
     def _is_held(self, instrument: str) -> bool:
+        if self._coins is not None:
+            return instrument in self._coins()
         kind = self._bar_types[instrument]
         return self._portfolio is not None and not self._portfolio.is_net_flat(kind.instrument_id)
 

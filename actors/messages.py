@@ -135,7 +135,10 @@ class EntrySubmitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TradeClosed(msgspec.Struct, frozen=True, kw_only=True):
-    """A position is flat again. `pnl` is realised, net of fees, `risk` was at stake; quote currency."""
+    """A position is flat again. `pnl` is realised, net of fees, `risk` was at stake; quote currency.
+
+    `ended` is when, by the venue's clock (ns UTC), where it closed while no node was alive; 0 otherwise.
+    """
 
     ts_event: int
     strategy: str
@@ -144,6 +147,7 @@ class TradeClosed(msgspec.Struct, frozen=True, kw_only=True):
     pnl: float
     risk: float
     exit_reason: str
+    ended: int = 0
 
 
 class OrderRefused(msgspec.Struct, frozen=True, kw_only=True):

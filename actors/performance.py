@@ -96,6 +96,11 @@ class Performance:
         """Of the trades that the next judgement would rest on."""
         return measure(self.memory.trades[-self._judged :])
 
+    def reset(self) -> None:
+        """Begin anew: no trades on record, no pause."""
+        self.memory.level, self.memory.until = Level.NORMAL, 0
+        self.memory.trades.clear()
+
     def advance(self, now: int) -> None:
         """End a pause whose time is over."""
         memory = self.memory

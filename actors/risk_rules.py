@@ -83,6 +83,8 @@ class DayRules:
         self._limits = limits
         self._offset = limits.starts_at_hour * HOUR_NS
         self._opening_before: float | None = None
+        self._away: list[tuple[int, float]] = []
+        self._before_away = (0, 0)
 
     @property
     def ends(self) -> int:
@@ -123,14 +125,36 @@ class DayRules:
         """Let the day open again with this equity."""
         self.memory.opening, self.memory.loss_pct = equity, None
 
+    def reset(self) -> None:
+        """Forget the streak of losses and its pause."""
+        self.memory.streak, self.memory.streak_until = 0, 0
+        self._away.clear()
+
     def entry(self, now: int) -> None:
         """An entry was sent."""
         if self._limits.max_entries_hour is not None or self._limits.max_entries_day is not None:
             first = min(self.memory.start or 0, now - HOUR_NS)
             self.memory.entries = [*(t for t in self.memory.entries if t >= first), now]
 
-    def closed(self, now: int, pnl: float) -> None:
-        """A trade was closed; one that made exactly nothing neither lengthens nor ends a streak."""
+    def closed(self, now: int, pnl: float, ended: int = 0) -> None:
+        """A trade was closed; one that made exactly nothing neither lengthens nor ends a streak.
+
+        Trades that closed while no node was alive are heard of one after the other in any order: with `ended`
+        (ns UTC, above 0) they count in the order in which they ended.
+        """
+        memory = self.memory
+        if not ended:
+            self._away.clear()
+            self._count(now, pnl)
+            return
+        if not self._away:
+            self._before_away = memory.streak, memory.streak_until
+        self._away = sorted([*self._away, (ended, pnl)])
+        memory.streak, memory.streak_until = self._before_away
+        for _, earned in self._away:
+            self._count(now, earned)
+
+    def _count(self, now: int, pnl: float) -> None:
         memory, most = self.memory, self._limits.loss_streak
         if pnl == 0.0 or most is None:
             return
@@ -202,6 +226,11 @@ class SymbolRules:
         for ends in (self.memory.stop_out_until, self.memory.low_profit_until):
             for instrument in [name for name, until in ends.items() if until <= now]:
                 del ends[instrument]
+
+    def reset(self) -> None:
+        """Forget all cool-downs, and the profits they are judged by."""
+        for memory in (self.memory.stop_out_until, self.memory.low_profit_until, self.memory.profits):
+            memory.clear()
 
     def blocked(self) -> dict[str, tuple[str, int]]:
         """(code, end) of every instrument in a cool-down after `advance`; the later end of two."""
@@ -281,10 +310,11 @@ class KillMemory(msgspec.Struct, forbid_unknown_fields=True):
     halts: dict[str, Halt] = {}
     flatten: bool = False
     rejections: list[int] = []
+    paused: str | None = None  # somebody's reason
 
 
 class KillRules:
-    """HALTED until `resume`; what else trips meanwhile is recorded, too."""
+    """HALTED, or PAUSED by somebody, until `resume`; what else trips meanwhile is recorded, too."""
 
     def __init__(self, config: KillSwitch, memory: KillMemory) -> None:
         self.memory = memory
@@ -313,10 +343,15 @@ class KillRules:
         self._halt("halt_command", Halt(now, reason=reason))
         self.memory.flatten = self.memory.flatten or flatten
 
+    def pause(self, reason: str) -> None:
+        """No entries because somebody says so."""
+        self.memory.paused = reason
+
     def resume(self) -> frozenset[str]:
-        """Leave HALTED; the codes of what had tripped. Rejections count from zero again."""
+        """Leave HALTED and the pause; the codes of what had tripped. Rejections count from zero again."""
         codes = frozenset(self.memory.halts)
         self.memory.halts = {}
+        self.memory.paused = None
         self.memory.flatten = False
         self.memory.rejections = []
         return codes
@@ -325,6 +360,8 @@ class KillRules:
         """What has tripped."""
         for code, halt in self.memory.halts.items():
             yield Finding(code, Mode.HALTED, halt.value, halt.limit)
+        if self.memory.paused is not None:
+            yield Finding("pause_command", Mode.PAUSED, 0.0, 0.0)
 
     def _check(self, code: str, now: int, value: float, limit: float | None) -> None:
         if limit is not None and _reached(value, limit):

@@ -13,6 +13,7 @@ earlier one than the last counts as the last, so that no window ever runs backwa
 | drawdown, max_drawdown | fall from the peak: smaller sizes, no entries | when it is made good, or `resume` |
 | performance_reduced, performance_paused, probation | the last trades | see `actors.performance` |
 | stale_data | all instruments silent, or one that is held | with a bar |
+| pause_command | somebody has paused | `resume` only |
 | halt_* | the kill switch | `resume` only |
 
 Of single instruments (`blocked`): stop_out, low_profit, stale_data.
@@ -148,7 +149,7 @@ class RiskState:
         if not math.isfinite(message.pnl):
             raise RunFailedError(f"a trade of {message.strategy} closed with a profit of {message.pnl}")
         now = self._advance(message.ts_event)
-        self._day.closed(now, message.pnl)
+        self._day.closed(now, message.pnl, message.ended)
         self._symbols.closed(
             now,
             message.instrument,
@@ -166,16 +167,23 @@ class RiskState:
         return self._judge()
 
     def command(self, message: Command) -> bool:
-        """Halt, flatten or resume.
+        """Pause, halt, flatten, resume or reset.
 
         `resume` forgets the rejections and takes the equity now as the base of what it was tripped by: as the
         day's opening equity after a daily loss, as the peak after a drawdown, and of a pause by drawdown as
         well. Silent data must be silent anew for as long to halt again. Pauses of the day, cool-downs and
         the performance guard stand. While the equity is not known a halt stays.
+
+        `reset` is `resume` and forgets those as well: the day's loss, the streak, cool-downs, drawdown and
+        the record of trades. What has been entered in the hour and the day still counts.
         """
         now = self._advance(message.ts_event)
         if message.name == "resume":
             self._resume(now)
+        elif message.name == "reset":
+            self._reset(now)
+        elif message.name == "pause":
+            self._kill.pause(message.reason)
         else:
             self._kill.command(now, message.reason, flatten=message.name == "flatten")
         return self._judge()
@@ -262,6 +270,8 @@ class RiskState:
             if finding.until:
                 detail[f"{finding.code}.until"] = finding.until
         detail |= {f"{code}.reason": halt.reason for code, halt in memory.kill.halts.items() if halt.reason}
+        if memory.kill.paused:
+            detail["pause_command.reason"] = memory.kill.paused
         ends = self._symbols.blocked()
         for name, code in verdict.blocked.items():
             detail[f"blocked.{name}"] = code
@@ -292,6 +302,23 @@ class RiskState:
             self._day.rebase(self._equity)
         if "halt_drawdown" in codes or self._drawdown.is_pausing(self._equity):
             self._drawdown.rebase(self._equity)
+
+    def _reset(self, now: int) -> None:
+        if self._equity is None:
+            return
+        self._resume(now)
+        self._day.rebase(self._equity)
+        self._day.reset()
+        self._drawdown.rebase(self._equity)
+        self._symbols.reset()
+        if self._performance is not None:
+            self._performance.reset()
+
+    def follow(self, bar_ns: Mapping[str, int]) -> bool:
+        """Other instruments from now on, with the lengths of their bars."""
+        self._bar_ns = dict(bar_ns)
+        self._silent = [name for name in self._silent if name in self._bar_ns]
+        return self._judge()
 
     def _is_account_silent(self, silent: Collection[str], is_held: Callable[[str], bool]) -> bool:
         return bool(silent) and (len(silent) == len(self._bar_ns) or any(map(is_held, silent)))

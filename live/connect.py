@@ -29,6 +29,7 @@ _TRADER = "SEXTANT-001"
 _ORDERS_SECS, _POSITIONS_SECS = 3.0, 5.0  # orders first: a position's fill has no order's name
 _INFLIGHT_LOOK_MS, _INFLIGHT_MS, _INFLIGHT_TRIES = 500, 1_500, 3  # by default a lost order is so for 25 s
 _POST_STOP_SECS = 1
+_CONNECT_SECS = 15  # the engine does not try again by itself, and waits for a minute by default
 
 
 def build_node(run: RunConfig, venue: Venue, folder: Path, control: Control | None = None) -> LiveNode:
@@ -40,6 +41,7 @@ def build_node(run: RunConfig, venue: Venue, folder: Path, control: Control | No
         LiveNode.builder("SEXTANT", TraderId(_TRADER), Environment.LIVE)
         .with_logging(LoggerConfig(stdout_level=LogLevel.WARNING))
         .with_delay_post_stop_secs(_POST_STOP_SECS)
+        .with_timeout_connection(_CONNECT_SECS)
         .with_exec_engine_config(_checks(run, venue))
         .with_risk_engine_config(
             LiveRiskEngineConfig(

@@ -5,7 +5,7 @@ its own; until it is there, nothing is said about the bars after it, and what wa
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from nautilus_trader.model import Bar
@@ -57,6 +57,24 @@ class JoinedSource:
         """All that is known at this bar's close; nothing while bars before it are missing."""
         bar = self._on_grid(bar)
         return self._source.reading(bar) if self._joins(bar.ts_event) else self._nothing
+
+    @property
+    def last_ts(self) -> int:
+        """The close of the newest bar that the features have seen, ns UTC."""
+        return self._last_ts
+
+    def catch_up(self, bars: Iterable[Bar]) -> bool:
+        """Feed bars that closed since the history ended, oldest first; False when one is missing between.
+
+        What the features have seen already is passed over. Call it where the bars' own thread is.
+        """
+        for bar in map(self._on_grid, bars):
+            if bar.ts_event > self._last_ts + self._bar_ns:
+                return False
+            if bar.ts_event > self._last_ts:
+                self._source.reading(bar)
+                self._last_ts = bar.ts_event
+        return True
 
     def _on_grid(self, bar: Bar) -> Bar:
         """The bar stamped at its close, as stored bars are."""

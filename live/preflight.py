@@ -11,6 +11,7 @@ import configs.interrupts  # noqa: F401  before the libraries that take seconds 
 # isort: split
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -60,6 +61,7 @@ CHECKS: dict[str, Check] = {
     "state": check_state,
     "lock": check_lock,
 }
+_FIRST_PAUSE_SECS, _LONGEST_PAUSE_SECS = 0.25, 4.0
 _NEEDS_KEYS = ("keys", "permissions", "position mode", "margin type", "leverage")
 _MEND = {
     "network": "check the network and the address (live.base_url_http), and try again",
@@ -82,14 +84,23 @@ def preflight(setup: Setup, client: VenueClient) -> Report:
     if context.is_paper:
         checks = {name: check for name, check in CHECKS.items() if name not in _NEEDS_KEYS}
         checks["open"] = check_forgotten
-    return Report(tuple(_made(name, check, context) for name, check in checks.items()))
+    end = time.monotonic() + setup.patience_secs
+    return Report(tuple(_made(name, check, context, end) for name, check in checks.items()))
 
 
-def _made(name: str, check: Check, context: Context) -> Row:
+def _made(name: str, check: Check, context: Context, end: float) -> Row:
+    """A check's row; until `end` (of the monotonic clock) it is made again on errors that may pass."""
+    pause = _FIRST_PAUSE_SECS
     try:
-        return check(context)
-    except VenueRequestError as error:
-        return failed(name, f"not checked: {error}", _MEND[error.kind])
+        while True:
+            try:
+                return check(context)
+            except VenueRequestError as error:
+                wait = max(pause, error.retry_after_secs)
+                if not error.may_pass or time.monotonic() + wait > end:
+                    return failed(name, f"not checked: {error}", _MEND[error.kind])
+                time.sleep(wait)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECS)
     except SextantError as error:
         return failed(name, str(error), "see what is said")
     except OSError as error:

@@ -24,6 +24,7 @@ __all__ = [
 # the live names of strategies/orders.py, behind the adapter's mark: strategy, time, number, role
 _OWN_NAME = re.compile(r"(?:^|-)[A-Z]?\d{2}-[0-9a-z]{6,10}-\d+[EASBTX]\d+$", re.IGNORECASE)
 _CLOCK_TRIES = 3
+_RAGGED_ADVICE = "close it at the venue ('close position' takes all of it): orders in steps leave a rest"
 _OFFICIAL = (".binance.com", ".binancefuture.com")
 _TIME_ADVICE = "set this machine's clock by NTP (chrony, systemd-timesyncd, w32time) and try again"
 _KEY_ADVICE = {
@@ -54,6 +55,8 @@ def check_keys(context: Context) -> Row:
     try:
         account = context.account
     except VenueRequestError as error:
+        if error.may_pass and context.setup.patience_secs:
+            raise
         advice = _KEY_ADVICE.get(
             error.code or 0, "see the venue's answer; keys are made in its API management"
         )
@@ -173,9 +176,12 @@ def check_open(context: Context) -> Row:
     found = f"{len(context.positions)} positions, {len(orders)} orders"
     if naked:
         found += f"; no stop covers {', '.join(naked)}"
+    ragged = [_position_text(p) for p in context.positions if _is_ragged(context, p)]
+    if ragged:
+        found += f"; no multiple of the venue's step: {', '.join(ragged)}"
     if not strange:
-        advice = "the node places the stops as it starts"
-        return warned("open", found, advice) if naked else ok("open", found)
+        advice = _RAGGED_ADVICE if ragged else "the node places the stops as it starts"
+        return warned("open", found, advice) if naked or ragged else ok("open", found)
     told = "; ".join(strange[:4]) + (f" and {len(strange) - 4} more" if len(strange) > 4 else "")
     found = f"{found}; not this program's: {told}"
     if context.setup.adopt:
@@ -183,6 +189,12 @@ def check_open(context: Context) -> Row:
         advice = "they are taken over" + (f"; {', '.join(others)} is left alone" if others else "")
         return warned("open", found, advice)
     return failed("open", found, "close or cancel them at the venue, or take them over with --adopt")
+
+
+def _is_ragged(context: Context, position: Position) -> bool:
+    """Whether orders in whole steps cannot close it: the venue has made its step coarser since."""
+    rules = context.info.symbols.get(position.symbol)
+    return rules is not None and rules.step > 0 and position.amount % rules.step != 0
 
 
 def _is_known(context: Context, position: Position) -> bool:

@@ -110,6 +110,7 @@ class Setup:
     `may_trade` False: the node only looks on, so not even a test order is sent.
     `holds_lock` is True when the caller itself holds the state folder's lock. `expected` are positions that
     the state knows, by symbol with their side; others are known by the names of the orders that made them.
+    For `patience_secs` in all, checks that fail on an error which may pass are made again.
     """
 
     run: RunConfig
@@ -122,6 +123,7 @@ class Setup:
     holds_lock: bool = False
     may_trade: bool = True
     expected: Mapping[str, int] = field(default_factory=dict)
+    patience_secs: float = 0.0
 
 
 class Context:

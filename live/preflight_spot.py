@@ -33,6 +33,8 @@ def check_keys(context: Context) -> Row:
     try:
         account = _client(context).account()
     except VenueRequestError as error:
+        if error.may_pass and context.setup.patience_secs:
+            raise
         return failed("keys", str(error), "see the venue's answer; keys are made in its API management")
     if not account.can_trade:
         return failed("keys", "the account may not trade", "see the venue's notices for this account")

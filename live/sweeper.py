@@ -9,6 +9,7 @@ The venue is asked at the start, from time to time, and at once when anything hi
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from nautilus_trader.adapters.binance import decode_binance_futures_client_order_id
@@ -45,6 +46,13 @@ class _Waiting(NamedTuple):
     is_algo: bool
 
 
+class _Found(NamedTuple):
+    """What the venue has: orders that wait, and the amounts held by symbol."""
+
+    waiting: list[_Waiting]
+    held: dict[str, Decimal]
+
+
 @fail_loud
 class Sweeper(DataActor):
     """Cancels what is left of ours, by its own number; an order of anybody else is never touched.
@@ -65,7 +73,8 @@ class Sweeper(DataActor):
         self._strategies = strategies
         self._client = client
         self._pool = ThreadPoolExecutor(1, "sweeper")
-        self._asked: Future[list[_Waiting] | None] | None = None
+        self._asked: Future[_Found | None] | None = None
+        self._held: dict[str, Decimal] = {}
         self._known: set[str] = set()
         self._begun = 0
         self._due = 0
@@ -81,6 +90,7 @@ class Sweeper(DataActor):
 
     def on_stop(self) -> None:
         """Ask nothing more."""
+        self.clock.cancel_timer("sweep")
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def ask(self) -> None:
@@ -92,6 +102,15 @@ class Sweeper(DataActor):
     def is_clean(self) -> bool:
         """Whether a look that began after the last `ask` or hint has found nothing."""
         return self._clean_since >= self._wanted
+
+    @property
+    def left_over(self) -> dict[str, Decimal]:
+        """What the newest look has found held of instruments whose strategies take themselves for flat.
+
+        A step that the venue has made coarser leaves such a rest: the engine counts in whole steps.
+        """
+        flat = {symbol_of(str(s.instrument.id)) for s in self._strategies() if not s.is_holding}
+        return {symbol: amount for symbol, amount in self._held.items() if symbol in flat}
 
     @guarded
     def _on_audit(self, message: object) -> None:
@@ -131,10 +150,11 @@ class Sweeper(DataActor):
             self._accounted = now
             strategies[0].query_account(_ACCOUNT)
 
-    def _judge(self, waiting: list[_Waiting] | None) -> None:
-        if waiting is None:
+    def _judge(self, found: _Found | None) -> None:
+        if found is None:
             self._due = self._now() + _AGAIN_NS
             return
+        waiting, self._held = found
         known = self._known | self._known_ids()
         ours = [order for order in waiting if _OURS.fullmatch(order.client_id)]
         left = [order for order in ours if order.client_id not in known]
@@ -175,8 +195,8 @@ def _is_unanswered(order: Any, now: int) -> bool:
     return bool(order.status == OrderStatus.PENDING_CANCEL and now - order.ts_last > _UNANSWERED_NS)
 
 
-def _waiting(client: VenueClient, symbols: Sequence[str]) -> list[_Waiting] | None:
-    """What waits at the venue; None when it cannot be asked."""
+def _waiting(client: VenueClient, symbols: Sequence[str]) -> _Found | None:
+    """What waits and what is held at the venue; None when it cannot be asked."""
     found = []
     decode = decode_binance_futures_client_order_id
     try:
@@ -185,9 +205,10 @@ def _waiting(client: VenueClient, symbols: Sequence[str]) -> list[_Waiting] | No
                 found.append(_Waiting(symbol, decode(algo.client_algo_id), algo.algo_id, is_algo=True))
             for order in client.open_orders(symbol):
                 found.append(_Waiting(symbol, decode(order.client_order_id), order.order_id, is_algo=False))
+        held = {position.symbol: position.amount for position in client.positions()}
     except VenueRequestError:
         return None
-    return found
+    return _Found(found, held)
 
 
 def _cancel(client: VenueClient, order: _Waiting) -> None:

@@ -90,11 +90,12 @@ class Balance(_Answer, frozen=True):
 
 
 class Fill(_Answer, frozen=True):
-    """One row of GET userTrades: what it earned, and its fee in the quote currency."""
+    """One row of GET userTrades: what it earned, its fee in the quote currency, when (ms)."""
 
     id: int
     realized_pnl: Decimal
     commission: Decimal
+    time: int
 
 
 class Position(_Answer, frozen=True):

@@ -195,11 +195,6 @@ class VenueClient:
             fills += page
         return tuple(fills)
 
-    def earned_since(self, symbol: str, since_ns: int) -> float:
-        """What the symbol's fills at or after `since_ns` have earned, in quote currency net of fees."""
-        fills = self.fills_since(symbol, since_ns)
-        return float(sum((fill.realized_pnl - fill.commission for fill in fills), Decimal(0)))
-
     def open_orders(self, symbol: str | None = None) -> tuple[OpenOrder, ...]:
         """Orders in the book, of one symbol (weight 1) or all (weight 40)."""
         return self.http.ask("/fapi/v1/openOrders", tuple[OpenOrder, ...], _symbol(symbol))

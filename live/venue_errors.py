@@ -27,6 +27,7 @@ _UNAUTHORISED = 401
 _FORBIDDEN = 403
 _SERVER_ERROR = 500
 _MAYBE_DONE = {-1006, -1007}
+_ODD_FOR_READS = {-1021, -2010}  # a clock or an order that is refused says nothing lasting about a question
 
 
 def classify(code: int | None, http_status: int | None = None) -> ErrorKind:
@@ -75,3 +76,8 @@ class VenueRequestError(RunFailedError):
         no_answer = code is None and (http_status is None or http_status >= _SERVER_ERROR)
         self.maybe_done = sent and (no_answer or code in _MAYBE_DONE)
         super().__init__(f"{self.kind}: {what}: {' '.join(reason.split())}")
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same question may well be answered a little later."""
+        return self.kind in ("network", "venue") or self.code in _ODD_FOR_READS

@@ -25,23 +25,29 @@ from strategies.base import TradingStrategy
 from strategies.book import UnderWay
 from strategies.checks import risk_limits_from
 from strategies.discovery import strategy_and_params
+from strategies.holdings import CoinBook, CoinFill, Coins, Holdings
 from strategies.memory import TradeMemory
+from strategies.order_budget import FUTURES_LIMITS, OrderBudget
 from strategies.risk import limits_from, sizing_inputs
-from strategies.setup import Instrument, LiveDuty, StrategySetup
+from strategies.setup import Instrument, LiveDuty, Since, StrategySetup
 from strategies.stops import stop_inputs
 from strategies.trade import PlanParams
 from strategies.values import Inputs, InstrumentRules
 
 __all__ = [
     "Assembly",
+    "Builder",
     "ModelFeed",
     "assemble",
     "check_strategies",
+    "coins_file",
     "forecast_spec",
     "observed_inputs",
     "trade_file",
 ]
 
+
+_SPARE_NOTIONAL = 1.5
 
 Actor = AuditActor | Guard | SentimentActor | Forecaster | Tape
 
@@ -64,12 +70,18 @@ class Assembly:
     forecasters: tuple[Forecaster, ...]
     tapes: tuple[Tape, ...]
     strategies: tuple[TradingStrategy, ...]
+    builder: "Builder"
 
     @property
     def actors(self) -> tuple[Actor, ...]:
         """Everything but the strategies."""
         sentiment = () if self.sentiment is None else (self.sentiment,)
         return (self.audit, self.guard, *sentiment, *self.forecasters, *self.tapes)
+
+    @property
+    def bar_types(self) -> tuple[BarType, ...]:
+        """The bars that the strategies trade on."""
+        return tuple(strategy.bar_type for strategy in self.strategies)
 
     @property
     def components(self) -> tuple[Actor | TradingStrategy, ...]:
@@ -136,7 +148,10 @@ def assemble(
     state_path: Path | None = None,
     live: bool = False,
     may_enter: bool = True,
-    earned_since: Callable[[str, int], float] | None = None,
+    earned_since: Callable[[str, int], Since] | None = None,
+    closing_stop: bool = True,
+    order_limits: Sequence[tuple[int, int]] = FUTURES_LIMITS,
+    missed: Callable[[str, int], Sequence[CoinFill]] | None = None,
 ) -> Assembly:
     """Build a run's components; `guard.watch` is the caller's, once there is a portfolio.
 
@@ -144,51 +159,153 @@ def assemble(
     observe), `exogenous` are the series from outside the bars when any is used. `state_path` is where the
     guard keeps what must outlive a restart (None: a backtest, nothing does); live strategies keep theirs in
     files beside it. `may_enter` False: live strategies look after what is open and enter nothing;
-    `earned_since(instrument, ts)` is asked what a trade has earned that was closed while the node was dead.
+    `earned_since(instrument, ts)` is asked what has come of a trade while the node was dead;
+    `closing_stop` False: the venue knows no stop that closes the whole position. `order_limits` are the
+    venue's (window in ns, orders in it). On spot `missed(instrument, trade)` are own fills after a trade id.
     """
-    forecasters = []
-    traders = []
-    under_way = UnderWay()
     guard = _guard(run, instruments, state_path)
-    for index, config in enumerate(run.strategies):
-        module, params = strategy_and_params(config.use, config.signal, f"strategies.{index}")
-        instrument = instruments[config.instrument]
-        kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
-        duty = _duty(config, state_path, may_enter, earned_since) if live else None
-        setup = _setup(run, index, module, params, instrument, kind, under_way, duty)
-        setup = replace(setup, last_intent=guard.last_intents.get(config.instrument))
-        feed = feeds.get(config.instrument)
-        if feed is not None:
-            forecasters.append(
-                Forecaster(
-                    f"FORECASTER-{config.label}",
-                    bar_type=kind,
-                    models=feed.models,
-                    source=feed.source,
-                    quiet_band=_quiet_band(module, params),
-                    observe=setup.observes,
-                )
-            )
-        traders.append(TradingStrategy(setup))
+    coins = CoinBook() if live and not isinstance(next(iter(instruments.values())), CryptoPerpetual) else None
+    if coins is not None:
+        guard.count_coins(coins.amounts)
+
+    usual = LiveDuty(
+        may_enter=may_enter,
+        memory=None,
+        closing_stop=closing_stop,
+        stale_quote_ns=None if run.live.stale_quote_secs is None else round(run.live.stale_quote_secs * 1e9),
+        budget=OrderBudget(order_limits, run.live.protection_budget_pct),
+    )
+
+    def duty_of(config: StrategyConfig, traded: Instrument) -> LiveDuty | None:
+        if not live:
+            return None
+        duty = _duty(usual, config, state_path, earned_since)
+        return duty if coins is None else _with_coins(duty, config, traded, coins, missed)
+
+    builder = Builder(run, instruments, guard, duty_of)
+    parts = [
+        builder.build(config, f"{index:02d}", feeds.get(config.instrument), where=f"strategies.{index}")
+        for index, config in enumerate(run.strategies)
+    ]
     return Assembly(
         audit=AuditActor(),
         guard=guard,
         sentiment=None if exogenous is None else SentimentActor(exogenous, poll=live and _polls(run)),
-        forecasters=tuple(forecasters),
+        forecasters=tuple(forecaster for _, forecaster in parts if forecaster is not None),
         tapes=_tapes(run, instruments),
-        strategies=tuple(traders),
+        strategies=tuple(trader for trader, _ in parts),
+        builder=builder,
     )
 
 
+class Builder:
+    """Makes a run's strategies and their forecasters: all of them at its start, live more of them later.
+
+    `instruments` may grow, and `run` be another one of the same account. What all of an account's strategies
+    share is made once, here.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        instruments: Mapping[str, Instrument],
+        guard: Guard,
+        duty_of: Callable[[StrategyConfig, Instrument], LiveDuty | None],
+    ) -> None:
+        self.instruments = dict(instruments)
+        self.run = run
+        self._guard = guard
+        self._duty_of = duty_of
+        self._under_way = UnderWay()
+
+    def build(
+        self,
+        config: StrategyConfig,
+        order_tag: str,
+        feed: ModelFeed | None,
+        *,
+        where: str,
+        seat: str | None = None,
+    ) -> tuple[TradingStrategy, Forecaster | None]:
+        """A strategy and its forecaster (None without a feed); ConfigError says `where` something is wrong.
+
+        `seat` is the strategy whose place in the engine it takes, which had the same `order_tag`: then the
+        position and the orders of that one are its own.
+        """
+        module, params = strategy_and_params(config.use, config.signal, where)
+        instrument, run = self.instruments[config.instrument], self.run
+        kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
+        setup = _setup(
+            run,
+            config,
+            module,
+            params,
+            instrument,
+            kind,
+            self._under_way,
+            self._duty_of(config, instrument),
+            where,
+        )
+        setup = replace(
+            setup,
+            order_tag=order_tag,
+            seat=seat,
+            last_intent=self._guard.last_intents.get(config.instrument),
+        )
+        forecaster = None
+        if feed is not None:
+            forecaster = Forecaster(
+                f"FORECASTER-{config.label}",
+                bar_type=kind,
+                models=feed.models,
+                source=feed.source,
+                quiet_band=_quiet_band(module, params),
+                observe=setup.observes,
+            )
+        return TradingStrategy(setup), forecaster
+
+
 def _duty(
+    usual: LiveDuty,
     config: StrategyConfig,
     state_path: Path | None,
-    may_enter: bool,
-    earned_since: Callable[[str, int], float] | None,
+    earned_since: Callable[[str, int], Since] | None,
 ) -> LiveDuty:
     memory = None if state_path is None else StateFile(trade_file(state_path, config), TradeMemory)
     earned = None if earned_since is None else partial(earned_since, config.instrument)
-    return LiveDuty(may_enter=may_enter, memory=memory, earned_since=earned)
+    return replace(usual, memory=memory, earned_since=earned)
+
+
+def _with_coins(
+    duty: LiveDuty,
+    config: StrategyConfig,
+    instrument: Instrument,
+    coins: CoinBook,
+    missed: Callable[[str, int], Sequence[CoinFill]] | None,
+) -> LiveDuty:
+    """On a spot venue: a book of what is held, in a file beside the trade's."""
+    file = None
+    if duty.memory is not None:
+        file = StateFile(coins_file(duty.memory.path), Coins)
+    holdings = Holdings(
+        config.instrument,
+        str(instrument.base_currency),
+        str(instrument.quote_currency),
+        instrument.size_increment.as_decimal(),
+        file,
+    )
+    return replace(
+        duty,
+        closing_stop=False,
+        holdings=coins.add(config.instrument, holdings),
+        coins=coins,
+        missed=missed,
+    )
+
+
+def coins_file(trade_file: Path) -> Path:
+    """Where a live strategy on spot keeps the book of what it holds: beside its trade's file."""
+    return trade_file.with_name(trade_file.name.replace("trade-", "coins-", 1))
 
 
 def trade_file(state_path: Path, strategy: StrategyConfig) -> Path:
@@ -253,25 +370,26 @@ def forecast_spec(
 
 def _setup(
     run: RunConfig,
-    index: int,
+    config: StrategyConfig,
     module: ModuleType,
     params: object,
     instrument: Instrument,
     kind: BarType,
     under_way: UnderWay,
     duty: LiveDuty | None,
+    where: str,
 ) -> StrategySetup:
-    config, live = run.strategies[index], duty is not None
+    live = duty is not None
     margined = isinstance(instrument, CryptoPerpetual)
     ladder = config.targets.ladder
     if len(ladder) > 1 and not margined and run.venue.latency_ms and not live:
         raise ConfigError(
-            f"strategies.{index}.targets: with venue.latency_ms a target on spot may sell what an exit has "
+            f"{where}.targets: with venue.latency_ms a target on spot may sell what an exit has "
             "just sold, and the simulated account cannot owe coins; use one target, or no latency"
         )
     return StrategySetup(
         label=config.label,
-        order_tag=f"{index:02d}",
+        order_tag="00",
         instrument=instrument,
         bar_type=kind,
         decide=module.decide,
@@ -293,7 +411,7 @@ def _setup(
         plan=_plan(config, run.data.bar_secs),
         limits=limits_from(run, config),
         risk=risk_limits_from(run),
-        rules=_rules(instrument),
+        rules=_rules(instrument) if margined or not live else _spot_rules(instrument),
         under_way=under_way,
         live=duty,
     )
@@ -335,6 +453,12 @@ def _plan(config: StrategyConfig, bar_secs: int) -> PlanParams:
         add_1=first,
         add_2=second,
     )
+
+
+def _spot_rules(instrument: Instrument) -> InstrumentRules:
+    """What is bought has to be worth selling at the stop as well, fees taken: more than the venue asks."""
+    rules = _rules(instrument)
+    return rules._replace(min_notional=rules.min_notional * _SPARE_NOTIONAL)
 
 
 def _rules(instrument: Instrument) -> InstrumentRules:

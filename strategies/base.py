@@ -9,16 +9,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nautilus_trader.model import Bar, StrategyId
+from nautilus_trader.model import Bar, BarType, OmsType, StrategyId
 from nautilus_trader.trading import Strategy, StrategyConfig
 
 from actors.bar_time import closed_at, length_ns
 from actors.faults import fail_loud
 from actors.messages import (
+    COMMAND_TOPIC,
+    ORDER_TOPIC,
     RISK_MODE_TOPIC,
+    Command,
     Forecast,
     Mode,
     Observation,
+    OrderTold,
     RiskMode,
     forecast_topic,
     observation_topic,
@@ -29,10 +33,10 @@ from strategies.entries import rest
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
 from strategies.live_care import LiveCare
-from strategies.orders import OrderDesk
+from strategies.orders import EXIT, OrderDesk
 from strategies.permits import Permits
-from strategies.setup import StrategySetup
-from strategies.values import Approved, Intent, Refused, View
+from strategies.setup import Instrument, StrategySetup
+from strategies.values import Approved, Intent, View
 
 __all__ = ["StrategySetup", "TradingStrategy"]
 
@@ -77,6 +81,21 @@ class TradingStrategy(Strategy):
         return LiveCare(self, setup, setup.live, self._orders, self._journal, self._keeper, self._permits)
 
     @property
+    def instrument(self) -> Instrument:
+        """What it trades."""
+        return self._setup.instrument
+
+    @property
+    def may_send(self) -> bool:
+        """Whether it may send orders at all."""
+        return self._setup.may_send
+
+    @property
+    def bar_type(self) -> BarType:
+        """The bars it trades on."""
+        return self._setup.bar_type
+
+    @property
     def roles(self) -> Mapping[str, str]:
         """What each of its client order ids was for: entry, add, stop, target, exit or anchor."""
         return self._orders.roles
@@ -95,18 +114,39 @@ class TradingStrategy(Strategy):
             self.subscribe_topic(observation_topic(self._instrument), self.on_observation)
         if self.care is not None:
             self.subscribe_quotes(self._setup.instrument.id)
+            if self._setup.margined:
+                self.subscribe_mark_prices(self._setup.instrument.id)
+            self.subscribe_topic(COMMAND_TOPIC, self.on_command)
             self._is_deaf = False
             self.care.start()
 
     def on_care(self, event: Any) -> None:
-        """Live: look again, whatever event was lost."""
+        """Live: look again, whatever event was lost and whatever else has failed."""
         del event
-        if self.care is not None and self.failure is None:
-            self.care.look()
+        if self.care is not None:
+            self.care.tick()
+
+    def on_instrument(self, instrument: Any) -> None:
+        """Live: the venue's rules were asked for anew."""
+        del instrument
+        if self.care is not None and not self._is_deaf:
+            self.care.new_rules()
+
+    def on_historical_trades(self, trades: Any) -> None:
+        """Live: a price was asked for, before the first quote."""
+        if trades and self.care is not None and not self._is_deaf:
+            self.care.priced()
+
+    def on_command(self, message: object) -> None:
+        """Live: an operator lets entries in again."""
+        if self.care is not None and isinstance(message, Command) and message.name in ("resume", "reset"):
+            self.care.gate.resume()
 
     def on_stop(self) -> None:
-        """Leave nothing unsaid."""
+        """Leave nothing unsaid; live, begin nothing more that would go unrecorded where all is well."""
         self._journal.catch_up()
+        if self.care is not None and self.is_quiet:
+            self.clock.cancel_timer("care")
 
     def on_bar(self, bar: Bar) -> None:
         """Look after what is open, then decide if all that the strategy waits for is already there."""
@@ -155,7 +195,7 @@ class TradingStrategy(Strategy):
             raise TypeError(f"risk mode topic carries RiskMode only, got {type(message).__name__}")
         if not self._permits.hear(message) or message.lets_rest:
             return
-        self._keeper.withdraw_entry(message.mode.lower())
+        self._keeper.entry.withdraw(message.mode.lower())
         if message.mode == Mode.HALTED and message.flatten and self._keeper.trade is not None:
             self._keeper.exit("halted")
 
@@ -164,7 +204,7 @@ class TradingStrategy(Strategy):
     def _attend(self) -> None:
         keeper = self._keeper
         keeper.see_bar(self._bars, self._ts, self._close)
-        keeper.attend_entry()
+        keeper.entry.attend()
         if keeper.trade is None:
             if keeper.recheck:
                 keeper.protect()
@@ -202,14 +242,14 @@ class TradingStrategy(Strategy):
 
     def _leave(self, intent: Intent, forecasts: Mapping[str, float]) -> None:
         """An intent against what is open, or against an entry under way, ends it."""
-        opened, pending = self._keeper.trade, self._keeper.pending
+        opened, pending = self._keeper.trade, self._keeper.entry.pending
         if opened is not None:
             if intent.side != opened.side and opened.exit_reason is None:
                 self._journal.decision(intent, forecasts)
                 self._keeper.exit("opposite")
         elif pending is not None and intent.side != pending.approved.side and not pending.is_withdrawn:
             self._journal.decision(intent, forecasts)
-            self._keeper.withdraw_entry("opposite")
+            self._keeper.entry.withdraw("opposite")
 
     def _enter(
         self,
@@ -222,29 +262,55 @@ class TradingStrategy(Strategy):
         if setup.entry.order != "market":
             resting = rest(intent.side, price, setup.entry, setup.ticks_per_unit)
             price = self._orders.price(resting.ticks)
-        verdict = (
-            self._keeper.refuses()
-            or self._stands_still()
-            or self._permits.entry(
-                intent, ts_event=self._ts, close=self._close, price=price, features=features, regime=regime
-            )
+        verdict = self._keeper.refuses() or self._permits.entry(
+            intent, ts_event=self._ts, close=self._close, price=price, features=features, regime=regime
         )
         self._journal.decision(intent, forecasts, verdict)
         if isinstance(verdict, Approved):
-            self._keeper.enter(intent, verdict, resting)
-
-    def _stands_still(self) -> Refused | None:
-        """Live: whether the node lets nothing new in."""
-        if self.care is None:
-            return None
-        if self.care.stands_still is not None:
-            return Refused(self.care.stands_still, 0.0, 1.0)
-        return None if self._orders.has_price else Refused("no_quote", 1.0, 0.0)
+            self._keeper.entry.enter(intent, verdict, resting)
 
     def stand_still(self, reason: str) -> None:
         """Live: let nothing new in from now on."""
         if self.care is not None:
-            self.care.stands_still = reason
+            self.care.gate.stand_still(reason)
+
+    def pause(self, reason: str) -> None:
+        """Live: let nothing new in until an operator resumes; only a flag is set."""
+        if self.care is not None:
+            self.care.gate.pause(reason)
+
+    def resume(self) -> None:
+        """Live: an operator's word: entries may be sent again."""
+        if self.care is not None:
+            self.care.gate.resume()
+
+    @property
+    def is_ready_to_hand_over(self) -> bool:
+        """Live: the venue has answered everything, and no entry and no exit is under way."""
+        return (
+            self._orders.is_settled
+            and self._keeper.entry.pending is None
+            and not self._orders.is_working(EXIT)
+            and not self._is_step_due
+        )
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """Live: what an operator wants to know of it, as plain values."""
+        opened, stop, lots = self._keeper.trade, self._orders.stop(), self._keeper.held_lots()
+        return {
+            "label": self._setup.label,
+            "instrument": self._instrument,
+            "quantity": self._orders.size(lots),
+            "entry_price": self._orders.entry_price() if lots else None,
+            "stop": None if stop is None else self._orders.price(stop.ticks),
+            "is_covered": lots == 0 or self._orders.is_covered(lots),
+            "targets": [self._orders.price(target.ticks) for target in self._orders.targets().values()],
+            "leaving": None if opened is None else opened.exit_reason,
+            "entry_under_way": self._keeper.entry.pending is not None,
+            "paused": None if self.care is None else self.care.gate.reason,
+            "bars": self._bars,
+        }
 
     @property
     def is_quiet(self) -> bool:
@@ -258,7 +324,7 @@ class TradingStrategy(Strategy):
 
     def withdraw(self, reason: str) -> None:
         """Live: take back an entry under way."""
-        self._keeper.withdraw_entry(reason)
+        self._keeper.entry.withdraw(reason)
 
     def leave(self, reason: str) -> None:
         """Live: close the position at the market; what protects it stays until it is gone."""
@@ -272,6 +338,13 @@ class TradingStrategy(Strategy):
         return round(self._bar.close.as_double() * self._units) / self._units
 
     # -- events of its orders ------------------------------------------------------------------------------
+
+    def on_order_event(self, event: Any) -> None:
+        """Live: every event, after the handler that is its own, for those who keep the record."""
+        if self.care is not None:
+            role = self.roles.get(str(event.client_order_id), "")
+            told = OrderTold(strategy=self._setup.label, role=role, event=event)
+            self.publish_message(ORDER_TOPIC, told)
 
     def on_order_filled(self, event: Any) -> None:
         """A fill changes the position: protection follows at once, whatever else fails."""
@@ -332,8 +405,9 @@ class TradingStrategy(Strategy):
 def _engine_config(setup: StrategySetup) -> StrategyConfig:
     # venues take client order ids of 36 characters: 22 are the engine's, the rest the tag and a count
     return StrategyConfig(
-        strategy_id=StrategyId(f"{setup.label}-001"),
+        strategy_id=StrategyId(f"{setup.seat or setup.label}-001"),
         order_id_tag=setup.order_tag,
+        oms_type=OmsType.NETTING if setup.holds_coins else None,  # else each sale opens a short position
         # live: orders and the position found at the start are this strategy's
         external_order_instrument_ids=None if setup.live is None else [setup.instrument.id],
     )

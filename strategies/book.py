@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from nautilus_trader.model import ClientOrderId, Currency, InstrumentId, Venue
 from nautilus_trader.trading import Strategy
 
+from strategies.holdings import CoinBook
 from strategies.values import Account, Book
 
 __all__ = ["AccountReader", "Costs", "UnderWay"]
@@ -63,6 +64,7 @@ class AccountReader:
         margined: bool,
         leverage: float,
         costs: Costs,
+        coins: CoinBook | None = None,
     ) -> None:
         self._strategy = strategy
         self._under_way = under_way
@@ -71,6 +73,7 @@ class AccountReader:
         self._margined = margined
         self._leverage = leverage
         self._costs = costs
+        self._coins = coins
 
     def read(self) -> tuple[Account, Book]:
         """The account and its book; an account without equity where the engine knows none."""
@@ -84,6 +87,8 @@ class AccountReader:
 
     def _held(self) -> tuple[dict[str, float], dict[str, float]]:
         """Signed notional and amount at risk of the open positions; no risk where no stop works."""
+        if self._coins is not None:
+            return self._held_coins(self._coins)
         notionals: dict[str, float] = {}
         risks: dict[str, float] = {}
         for position in self._strategy.cache.positions_open(venue=self._venue):
@@ -93,6 +98,19 @@ class AccountReader:
             stop = self._stop_price(position.instrument_id, side)
             if stop is not None:
                 risks[name] = self._risk(float(position.quantity), side, position.avg_px_open, stop)
+        return notionals, risks
+
+    def _held_coins(self, coins: CoinBook) -> tuple[dict[str, float], dict[str, float]]:
+        """On a live spot venue the own book says what is held, and the lowest stop is what is risked."""
+        notionals, risks = {}, {}
+        for name, held in coins.open().items():
+            instrument, amount = InstrumentId.from_str(name), float(held.amount)
+            quote: Any = self._strategy.cache.quote(instrument)
+            notionals[name] = math.nan if quote is None else amount * quote.bid_price.as_double()
+            orders: list[Any] = self._strategy.cache.orders_open(instrument_id=instrument)
+            stops = [o.trigger_price.as_double() for o in orders if getattr(o, "trigger_price", None)]
+            if stops:
+                risks[name] = self._risk(amount, 1, held.average_price, min(stops))
         return notionals, risks
 
     def _stop_price(self, instrument: InstrumentId, side: int) -> float | None:

@@ -103,8 +103,11 @@ class Journal:
         )
         self._strategy.publish_message(TRADING_TOPIC, message)
 
-    def trade_closed(self, side: int, pnl: float, risk: float, exit_reason: str) -> None:
-        """A position is flat again: `pnl` net of fees, `risk` what was at stake, in quote currency."""
+    def trade_closed(self, side: int, pnl: float, risk: float, exit_reason: str, ended: int = 0) -> None:
+        """A position is flat again: `pnl` net of fees, `risk` what was at stake, in quote currency.
+
+        `ended`: when (ns UTC), of one that closed while no node was alive.
+        """
         message = TradeClosed(
             ts_event=self._now(),
             strategy=self._label,
@@ -113,6 +116,7 @@ class Journal:
             pnl=pnl,
             risk=risk,
             exit_reason=exit_reason,
+            ended=ended,
         )
         self._strategy.publish_message(TRADING_TOPIC, message)
 

@@ -1,4 +1,4 @@
-"""Keeps one strategy's trade: the entry under way, the plan, the protection, the exit.
+"""Keeps one strategy's trade: the plan, the protection, the exit. `entry` keeps the entry under way.
 
 Called at every bar, with what the strategy wants, and with every event of its orders. Whatever happens to an
 order, the protection is matched to the position again; the position is asked of the engine every time.
@@ -9,59 +9,65 @@ from typing import Any, Protocol
 
 from nautilus_trader.trading import Strategy
 
-from strategies import entries, trade
-from strategies.entries import PendingEntry, Resting
+from strategies import trade
+from strategies.backoff import Backoff
+from strategies.coin_keeper import CoinKeeper
+from strategies.entries import PendingEntry
+from strategies.entry_keeper import EntryKeeper
 from strategies.journal import Journal
-from strategies.open_trade import OpenTrade, ladder_of, open_trade
-from strategies.orders import ADD, ANCHOR, ENTRY, EXIT, STOP, TARGET, OrderDesk
+from strategies.open_trade import OpenTrade, open_trade
+from strategies.orders import ADD, ANCHOR, ENTRY, EXIT, STOP, TARGET, OrderDesk, Slot
 from strategies.permits import Permits
 from strategies.protect import Cancel, Modify, Place, Step, match_protection
+from strategies.refusals import Remedy
 from strategies.setup import StrategySetup
-from strategies.values import Approved, Intent, Refused
+from strategies.values import Refused
 from strategies.venue_stop import BRIDGE, match_stop
 
 __all__ = ["Care", "TradeKeeper"]
 
-_STOP_AGAIN_NS = 1_000_000_000
 _LAST_RESORT = 0.01  # stop distance of a position that nothing else is known about
 
 
 class Care(Protocol):
-    """What is told of every look at the protection, and of an entry before it is sent."""
+    """What is told of every look at the protection and of every refusal."""
 
     def seen(self) -> None:
         """The orders were matched with the position."""
 
-    def before_entry(self, pending: PendingEntry) -> None:
-        """An entry is about to be sent."""
+    def refused(self, role: str, reason: str) -> Remedy:
+        """An order, or a change of one, was refused; returns what follows."""
 
 
 class TradeKeeper:
     """The trade and the orders of one strategy.
 
-    `trade` is what is open (None: flat), `pending` the entry under way. `recheck`: something was refused, so
-    the next bar looks again. `closed` is the trade that has just ended, until its result is known.
+    `trade` is what is open (None: flat), `entry` keeps what is under way to it. `recheck`: something was
+    refused, so the next bar looks again. `closed` is the trade that has just ended, until its result is
+    known.
     """
 
     def __init__(
         self, strategy: Strategy, setup: StrategySetup, orders: OrderDesk, journal: Journal, permits: Permits
     ) -> None:
         self.trade: OpenTrade | None = None
-        self.pending: PendingEntry | None = None
+        self.entry = EntryKeeper(setup, orders, journal, permits)
         self.closed: tuple[OpenTrade, float, str] | None = None
         self.recheck = False
         self.care: Care | None = None
+        held = None if setup.live is None else setup.live.holdings
+        self.coins = None if held is None else CoinKeeper(strategy, setup, orders, journal, held)
         self._strategy = strategy
         self._setup = setup
         self._orders = orders
         self._journal = journal
-        self._permits = permits
         self._id = setup.instrument.id
         self._ticks_per_unit = setup.ticks_per_unit
         self._last_fill = ""
+        self._stray = 0  # side of a position without a trade, on its way out
         self._anchored_at = -1
         self._refused_changes: dict[str, int] = {}
-        self._refused_stops: dict[str, int] = {}
+        self._waits = Backoff()  # live
         self._bars = 0
         self._flat_since = -setup.cool_off_bars
         self._ts = 0
@@ -70,12 +76,12 @@ class TradeKeeper:
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to look after at a bar's close."""
-        return self.trade is not None or self.pending is not None or self.recheck
+        return self.trade is not None or self.entry.pending is not None or self.recheck
 
     @property
     def is_idle(self) -> bool:
         """Nothing open, nothing under way: an order that is not closed could act on the next position."""
-        return self.trade is None and self.pending is None and self._orders.is_idle
+        return self.trade is None and self.entry.pending is None and self._orders.is_idle
 
     @property
     def side(self) -> int:
@@ -85,6 +91,7 @@ class TradeKeeper:
     def see_bar(self, bars: int, ts_event: int, close: float) -> None:
         """A bar has closed; everything that follows happens at its close."""
         self._bars, self._ts, self._close = bars, ts_event, close
+        self.entry.see_bar(ts_event, close)
 
     # -- entering ------------------------------------------------------------------------------------------
 
@@ -95,126 +102,6 @@ class TradeKeeper:
             return Refused("cool_off_bars", float(cool_off), float(waited))
         held = self.held_lots()
         return Refused("position", 0.0, float(held)) if held else None
-
-    def enter(self, intent: Intent, verdict: Approved, resting: Resting | None) -> None:
-        """Send an entry that was approved, at the market or to rest."""
-        lots = self._orders.lots(verdict.quantity)
-        pending = PendingEntry(verdict, ladder_of(intent, self._setup.ladder), lots, resting)
-        self.pending = pending
-        if self.care is not None:
-            self.care.before_entry(pending)
-        if resting is None:
-            self._market_entry(pending, lots)
-        else:
-            self._rest(pending, lots, resting.ticks)
-        self._journal.entry_submitted(verdict.side)
-
-    def withdraw_entry(self, reason: str) -> None:
-        """Take back what has not filled of an entry."""
-        pending = self.pending
-        if pending is None or pending.is_withdrawn:
-            return
-        pending.is_withdrawn = True
-        self._journal.action("withdraw_entry", reason=reason)
-        self._orders.cancel(ENTRY)
-        if not self._orders.is_working(ENTRY):
-            self.pending = None
-
-    def attend_entry(self) -> None:
-        """Look after an entry under way at a bar's close: it may have to go, to move, or to take."""
-        pending, config = self.pending, self._setup.entry
-        if pending is None or pending.is_withdrawn:
-            return
-        if not self._permits.may_rest(self._ts):
-            self.withdraw_entry("not_permitted")
-        elif pending.is_taking:
-            self._orders.cancel(ENTRY)  # it could not be sent yet, or was refused
-        elif pending.resting is not None:
-            stood = pending.resting
-            pending.resting, what = entries.step(
-                pending.resting, self._close, config, self._ticks_per_unit, refused=pending.is_refused
-            )
-            if what == entries.GIVE_UP:
-                self.withdraw_entry("timeout")
-            elif what == entries.TAKE:
-                self._journal.action("take_entry", price=self._close)
-                pending.is_taking = True
-                self._orders.cancel(ENTRY)
-            elif what == entries.REPRICE:
-                self._reprice(pending, pending.resting, stood)
-
-    def _reprice(self, pending: PendingEntry, resting: Resting, stood: Resting) -> None:
-        ticks = resting.ticks
-        self._journal.action("reprice", price=self._orders.price(ticks))
-        # what was permitted is a notional and a risk: a dearer price buys fewer
-        dearer = max(1.0, ticks / resting.first_ticks)
-        lots = math.floor(pending.lots / dearer + 1e-9) - pending.filled_lots
-        if lots <= 0:
-            self.withdraw_entry("filled")
-        elif pending.is_refused:
-            self._rest_again(pending, lots, ticks)
-        elif not self._orders.move_entry(ticks, lots, risk_per_unit=pending.risk_per_unit * dearer):
-            pending.resting = stood  # the venue has yet to answer: asked again at the next close
-
-    def _rest_again(self, pending: PendingEntry, lots: int, ticks: int) -> None:
-        """What the venue refused was not under way meanwhile: it is held against every limit again."""
-        approved = pending.approved
-        stop = self._close * (1.0 - approved.side * approved.stop_distance)
-        wish = Intent(approved.side, approved.confidence, ("reprice",))
-        verdict = self._more(wish, approved, self._orders.size(lots), stop, adding=False)
-        if isinstance(verdict, Refused):
-            self.withdraw_entry(verdict.check)
-            return
-        lots, pending.is_refused = self._orders.lots(verdict.quantity), False
-        pending.lots = pending.filled_lots + lots
-        self._rest(pending, lots, ticks)
-
-    def _rest(self, pending: PendingEntry, lots: int, ticks: int) -> None:
-        post_only = self._setup.entry.order == "post_only"
-        side, risk = pending.approved.side, pending.risk_per_unit
-        self._orders.limit_entry(side, lots, ticks, post_only=post_only, risk_per_unit=risk)
-
-    def _market_entry(self, pending: PendingEntry, lots: int) -> None:
-        side, risk = pending.approved.side, pending.risk_per_unit
-        self._orders.market(ENTRY, side, lots, price=self._close, risk_per_unit=risk)
-
-    def _take_rest(self, pending: PendingEntry) -> None:
-        """What rested in vain goes to the market, if it may: it is held against every limit again."""
-        approved, opened = pending.approved, self.trade
-        stop = self._close * (1.0 - approved.side * approved.stop_distance)
-        if opened is not None:
-            stop = self._orders.price(opened.plan.stop_ticks)
-        # what was permitted is a risk: with the stop farther away than planned the rest is smaller
-        limits = self._setup.limits
-        loses = abs(self._close - stop) + (limits.entry_cost + limits.exit_cost) * self._close
-        left = (pending.lots - pending.filled_lots) * min(1.0, pending.risk_per_unit / loses)
-        verdict = self._more(
-            Intent(approved.side, approved.confidence, ("take_entry",)),
-            approved,
-            self._orders.size(math.floor(left + 1e-9)),
-            stop,
-            adding=opened is not None,
-        )
-        pending.is_taking, pending.resting = False, None
-        if isinstance(verdict, Approved):
-            self._market_entry(pending, self._orders.lots(verdict.quantity))
-        else:
-            self.pending = None
-
-    def _more(
-        self, intent: Intent, approved: Approved, quantity: float, stop_price: float, *, adding: bool
-    ) -> Approved | Refused:
-        verdict = self._permits.more(
-            intent,
-            quantity,
-            ts_event=self._ts,
-            close=self._close,
-            stop_price=stop_price,
-            mode_at_entry=approved.factors.get("mode", 1.0),
-            adding=adding,
-        )
-        self._journal.decision(intent, {}, verdict)
-        return verdict
 
     # -- the plan ------------------------------------------------------------------------------------------
 
@@ -249,33 +136,26 @@ class TradeKeeper:
 
     def _add(self, opened: OpenTrade) -> None:
         """Ask for a scale-in: a share of what the entry filled, at the market."""
-        lots = math.floor(opened.entry_lots * self._setup.add_share + 1e-9)
-        if self.pending is not None or not self._orders.is_settled:
+        if self.entry.pending is not None or not self._orders.is_settled:
             # what is still on its way may close the position before the addition is there
             self._journal.refusal(Refused("orders_under_way", 0.0, 1.0))
             opened.plan = opened.plan._replace(adds=opened.plan.adds - 1)  # asked again at the next close
-            return
-        verdict = self._more(
-            Intent(opened.side, opened.approved.confidence, ("scale_in",)),
-            opened.approved,
-            self._orders.size(lots),
-            self._orders.price(opened.plan.stop_ticks),
-            adding=True,
-        )
-        if isinstance(verdict, Approved):
-            risk = verdict.risk_amount / verdict.quantity
-            added = self._orders.lots(verdict.quantity)
-            self._orders.market(ADD, opened.side, added, price=self._close, risk_per_unit=risk)
+        else:
+            self.entry.add(opened.approved, opened.entry_lots, opened.plan.stop_ticks)
 
     def exit(self, reason: str) -> None:
         """Leave at the market. Stop and targets stay until the position is gone: never naked in between."""
-        self.withdraw_entry("exit")
+        self.entry.withdraw("exit")
         held, opened = self.held_lots(), self.trade
         if held == 0:
             return
         if opened is not None:
             opened.exit_reason = reason
-        if not self._orders.has_price:
+        if not self._setup.may_send:
+            return
+        if self.coins is not None:
+            self._match_coins(self.coins, opened, held)
+        elif not self._orders.has_price or self._waits.is_waiting(EXIT, self._now()):
             self.recheck = True
         elif not self._orders.is_working(EXIT):
             self._journal.action("exit", reason=reason, price=self._close)
@@ -296,20 +176,26 @@ class TradeKeeper:
         if opened is not None and held * opened.side <= 0:
             self._end(opened)
             opened = None
-        if self.pending is not None and self.pending.is_withdrawn:
-            self._orders.cancel(ENTRY)
+        self.entry.withdraw_again()
+        if self.coins is not None:
+            self._match_coins(self.coins, opened, held)
+            return
         if opened is None:
             self._stand_down(held)
             return
         fewest = 1 if self._setup.reduce_only_targets else opened.min_lots
-        stop_ticks = opened.plan.stop_ticks
+        stop_ticks = self._orders.on_grid(opened.plan.stop_ticks)
         steps = match_protection(
             held, stop_ticks, opened.rungs, self._orders.stop(), self._orders.targets(), fewest
         )
-        if self._setup.live is not None:
+        if self._setup.has_closing_stop:
             stop, bridge = self._orders.stop(), self._orders.bridge()
-            moves = match_stop(held, stop_ticks, stop, bridge, is_overdue=self._orders.is_stop_overdue)
+            coming = opened.side * self._orders.open_lots(ADD)  # covered when it fills
+            is_overdue = self._orders.is_stop_overdue
+            moves = match_stop(held + coming, stop_ticks, stop, bridge, is_overdue=is_overdue)
             steps = moves + tuple(step for step in steps if isinstance(step, Cancel) or step.role != STOP)
+        if self._orders.has_new_grid:  # targets stay as they are: their sizes may not fit any more
+            steps = tuple(step for step in steps if isinstance(step, Cancel) or step.role != TARGET)
         if opened.exit_reason is not None:
             # on its way out: a target sent or moved now could act when nothing is held any more
             steps = tuple(step for step in steps if not isinstance(step, Cancel) and step.role != TARGET)
@@ -318,22 +204,38 @@ class TradeKeeper:
         self._orders.carry_out(wanted, self._close)
         self._orders.anchor(stop_ticks)
 
+    def _match_coins(self, coins: CoinKeeper, opened: OpenTrade | None, held: int) -> None:
+        """On spot one list covers what is held, and what is sold at the market is sold without it."""
+        self.recheck = True  # at every close: the market may have passed what was sent
+        may_sell = not self._waits.is_waiting(EXIT, self._now())
+        if opened is not None:
+            coins.match(opened, may_sell=may_sell)
+            return
+        coins.clear(sells=held != 0, may_sell=may_sell)
+        self._orders.cancel(ADD)
+        if held:
+            self._journal.action("unexpected_position", quantity=self._orders.size(held))
+
     def _was_refused(self, step: Step) -> bool:
-        """Whether the venue has refused to change this order at this bar already."""
+        """Whether the venue has refused that at this bar already; live, whether it is too early again."""
         if isinstance(step, Place):
-            refused_at = self._refused_stops.get(step.role, 0)  # live: what follows takes a round trip
-            return refused_at > 0 and self._now() - refused_at < _STOP_AGAIN_NS
-        is_kept = isinstance(step, Modify) or self._setup.live is not None
-        return is_kept and self._refused_changes.get(step.order_id) == self._bars
+            return self._waits.is_waiting(f"{step.role}{step.rung}", self._now())
+        if self._setup.live is not None:
+            return self._waits.is_waiting(step.order_id, self._now())
+        return isinstance(step, Modify) and self._refused_changes.get(step.order_id) == self._bars
 
     def _end(self, opened: OpenTrade) -> None:
         # a stop or target ends the trade inside the bar still to come, a decided exit at the last close
         self._flat_since = self._bars + (self._last_fill != EXIT)
         reason = self._last_fill if self._last_fill != EXIT else str(opened.exit_reason)
         self.closed = (opened, self._at_stake(opened), "stop" if reason == ANCHOR else reason)
+        if self.coins is not None:  # with dust the engine's position never closes
+            self._journal.trade_closed(opened.side, self.coins.close(), *self.closed[1:])
+            self.closed = None
         self.trade = None
         self._refused_changes.clear()
-        self.withdraw_entry("position_closed")
+        self._waits.clear()
+        self.entry.withdraw("position_closed")
 
     def _at_stake(self, opened: OpenTrade) -> float:
         approved = opened.approved
@@ -353,13 +255,18 @@ class TradeKeeper:
         for role in (ANCHOR, ADD):
             self._orders.cancel(role)
         if held:
+            self._stray = 1 if held > 0 else -1
             self._journal.action("unexpected_position", quantity=self._orders.size(held))
             self.recheck = True
             self.exit("unexpected_position")
 
     def last_resort(self) -> None:
         """After a failure: a stop for the whole position by the shortest way, if none is working."""
-        held, opened, pending = self.held_lots(), self.trade, self.pending
+        held, opened, pending = self.held_lots(), self.trade, self.entry.pending
+        if self.coins is not None:
+            distance = _LAST_RESORT if pending is None else pending.approved.stop_distance
+            self.coins.last_resort(opened, distance)
+            return
         if held == 0 or self._orders.stop() is not None:
             return
         side = 1 if held > 0 else -1
@@ -375,11 +282,15 @@ class TradeKeeper:
 
     def filled(self, event: Any) -> None:
         """A fill opens the trade, adds to it or closes of it; protection follows at once."""
+        if self.coins is not None and not self.coins.filled(event):
+            return
         slot, lots = self._orders.slot(event.client_order_id), self._orders.lots(event.last_qty)
         price = self._orders.rounded(event.last_px.as_double())
+        if self.coins is not None and price <= 0.0:  # inferred, and nobody knows at what price
+            price = self._orders.rounded(self.coins.price(event))
         self._journal.order(event, slot.role, quantity=str(event.last_qty), price=str(event.last_px))
         self._last_fill = slot.role
-        opened, pending = self.trade, self.pending
+        opened, pending = self.trade, self.entry.pending
         is_entry = slot.role == ENTRY or (self._setup.live is not None and self._is_lost_entry(slot.role))
         if is_entry and pending is not None:
             pending.filled_lots += lots
@@ -390,15 +301,16 @@ class TradeKeeper:
         if slot.role == TARGET and opened is not None:
             opened.target_filled(slot.number, lots)
         self._orders.release(event.client_order_id)
-        if slot.role == ENTRY and not self._orders.is_working(ENTRY):
-            self.pending = None
+        if slot.role == ENTRY:
+            self.entry.filled()
         self.protect()
 
     def _open(self, pending: PendingEntry, price: float, lots: int) -> None:
         opened = open_trade(
             pending.approved, pending.ladder, price, lots, self._setup.rules, self._ticks_per_unit
         )
-        self.trade = opened
+        self.trade, self._stray = opened, 0
+        self._waits.clear()  # what was refused before this trade is no reason to wait
         self._journal.action(
             "open_plan",
             entry=price,
@@ -411,12 +323,11 @@ class TradeKeeper:
         """An order was accepted, moved, cancelled or has expired; what it protects is looked at again."""
         slot = self._orders.release(event.client_order_id)
         self._journal.order(event, slot.role, **detail)
-        pending = self.pending
-        if slot.role == ENTRY and pending is not None and not self._orders.is_working(ENTRY):
-            if pending.is_taking and not pending.is_withdrawn:
-                self._take_rest(pending)
-            else:
-                self.pending = None
+        self._waits.forget(_key(slot))
+        if self.coins is not None and not self._orders.is_working(slot.role):
+            self.coins.gone()
+        if slot.role == ENTRY:
+            self.entry.closed(None if self.trade is None else self.trade.plan.stop_ticks)
         self.protect()
 
     def refused(self, event: Any) -> None:
@@ -427,18 +338,24 @@ class TradeKeeper:
             self._anchor_again()
             return
         self.recheck = True
-        if slot.role in (STOP, BRIDGE) and self._setup.live is not None:
-            self._refused_stops[slot.role] = self._now()
-        pending, would_take = self.pending, getattr(event, "due_post_only", False)
-        if slot.role == ENTRY and pending is not None:
-            pending.is_refused = True
-            if pending.is_withdrawn or not would_take:
-                self.pending = None
-            if would_take:  # nothing is wrong
-                return
+        if slot.role == ENTRY and self.entry.refused(event):
+            return
         self._journal.order_refused(slot.role, reason)
-        if slot.role == STOP and (self._setup.live is None or not self._orders.is_covered(self.held_lots())):
-            self.exit("stop_refused")
+        if self.care is None:
+            if slot.role == STOP:
+                self.exit("stop_refused")
+            return
+        remedy, times = self.care.refused(slot.role, reason), self._waits.refused(_key(slot), self._now())
+        if self.coins is not None:
+            if slot.role == STOP:
+                self.coins.refused()
+            self.protect()
+            return
+        # the bridge as well: it is sent alone where the stop's own answer does not come
+        if slot.role in (STOP, BRIDGE) and not self._orders.is_covered(self.held_lots()):
+            self.entry.withdraw("stop_refused")
+            if times > 1 or not remedy.stop_again:
+                self.exit("stop_refused")
 
     def _anchor_again(self) -> None:
         """Once a bar at once, for a refused anchor; then at the next."""
@@ -455,37 +372,49 @@ class TradeKeeper:
         self._journal.order(event, slot.role, reason=str(event.reason))
         self.recheck = True
         order_id = str(event.client_order_id)
-        if self._setup.live is not None:
+        if self.care is not None:
+            self.care.refused(slot.role, str(event.reason))
+            self._waits.refused(order_id, self._now())
             self._orders.ask(event.client_order_id)
         if slot.role == STOP and self._refused_changes.get(order_id, self._bars) < self._bars:
             self._orders.cancel(STOP)  # refused twice: the event of its cancel brings a new one
         self._refused_changes[order_id] = self._bars
 
     def position_closed(self, event: Any) -> None:
-        """The result of the trade that has ended is known now."""
+        """The result of the trade that has ended, or of a position that was none, is known now."""
+        pnl = 0.0 if event.realized_pnl is None else event.realized_pnl.as_double()
         if self.closed is not None:
             opened, risk, reason = self.closed
             self.closed = None
-            pnl = event.realized_pnl
-            self._journal.trade_closed(opened.side, 0.0 if pnl is None else pnl.as_double(), risk, reason)
+            self._journal.trade_closed(opened.side, pnl, risk, reason)
+        elif self._stray and self.coins is None:
+            self._journal.trade_closed(self._stray, pnl, 0.0, "stray")
+            self._stray = 0
         self.protect()
 
     # -- live ----------------------------------------------------------------------------------------------
 
     def held_lots(self) -> int:
-        """The signed position, asked of the engine."""
+        """The signed position, asked of the engine; on a spot venue what the own book says."""
+        if self.coins is not None:
+            return self.coins.held_lots()
         return self._orders.lots(self._strategy.portfolio.net_position(self._id))
 
     def resume(self, opened: OpenTrade | None, flat_bars: int | None) -> None:
         """Go on after a restart with this trade; `flat_bars` have closed since the last one (None: never)."""
-        self.trade, self.pending = opened, None
+        self.trade, self.entry.pending = opened, None
         if flat_bars is not None:
             self._flat_since = -flat_bars
 
     def _is_lost_entry(self, role: str) -> bool:
         """Whether a fill without a name, found by comparing positions, is that of the entry under way."""
-        pending = self.pending
+        pending = self.entry.pending
         return not role and pending is not None and self.held_lots() * pending.approved.side > 0
 
     def _now(self) -> int:
         return int(self._strategy.clock.timestamp_ns())
+
+
+def _key(slot: Slot) -> str:
+    """What a refusal counts for: the place, not the order in it."""
+    return slot.role if slot.role == EXIT else f"{slot.role}{slot.number}"

@@ -6,25 +6,33 @@ measured, and what must outlive a kill is written down: an entry before it is se
 """
 
 import msgspec
+from nautilus_trader.model import ClientOrderId
 from nautilus_trader.trading import Strategy
 
+from actors.alarms import alarm
+from configs.errors import RunFailedError
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
+from strategies.live_gate import LiveGate
+from strategies.lost_orders import Suspects
 from strategies.memory import TradeMemory
 from strategies.open_trade import OpenTrade, open_trade
-from strategies.orders import EXIT, OrderDesk
+from strategies.order_views import market_now, resting
+from strategies.orders import ENTRY, EXIT, TARGET, OrderDesk, slot_of
 from strategies.permits import Permits
+from strategies.refusals import Remedy
 from strategies.setup import LiveDuty, StrategySetup
 
 __all__ = ["LiveCare"]
 
 _LOOK_NS = 250_000_000
 _RETRY_NS = 1_000_000_000
+_MOST_FAILED_LOOKS, _FLATTEN_EVERY = 5, 4
 
 
 class LiveCare:
-    """One strategy's live duties; `stands_still` says why no entry is sent, None when entries may be."""
+    """One strategy's live duties; `gate` says whether entries may be sent."""
 
     def __init__(
         self,
@@ -36,7 +44,7 @@ class LiveCare:
         keeper: TradeKeeper,
         permits: Permits,
     ) -> None:
-        self.stands_still: str | None = None if duty.may_enter else "trade_switch"
+        self.gate = permits.gate = LiveGate(strategy, setup, duty, orders, journal)
         self._strategy = strategy
         self._setup = setup
         self._file = duty.memory
@@ -51,29 +59,61 @@ class LiveCare:
         self._bare_ns = 0
         self._was_held = False
         self._tried_at = 0
-        keeper.care = self
+        self._suspects = Suspects()
+        self._asks_all = False
+        self._failed_looks = 0
+        keeper.care = keeper.entry.care = self
 
     # -- start ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Adopt what the venue has, protect it, and begin to look again and again."""
         self._orders.take_rules()
+        self.gate.start()
         remembered = None if self._file is None else self._file.read()
         if remembered is not None and remembered.instrument == self._memory.instrument:
             self._memory = remembered
         self._permits.remember(self._memory.last_intent)
+        self._ask_price()
         self._adopt()
         self._strategy.clock.set_timer_ns("care", _LOOK_NS, None, None, self._strategy.on_care)  # type: ignore[attr-defined]
         self._keeper.protect()
+        held = self._keeper.held_lots()
+        if held and not self._setup.may_send:
+            stop = "its stop works" if self._orders.is_covered(held) else "NO STOP COVERS IT"
+            text = f"a position is open ({stop}), and without --trade nothing is sent: it is only watched"
+            alarm(self._strategy, text, instrument=self._memory.instrument, held_lots=held)
+
+    def _ask_price(self) -> None:
+        """The engine denies a market order while it knows no price; the first quote may take seconds."""
+        if self._setup.margined and not self._orders.has_price:
+            self._strategy.request_trades(self._setup.instrument.id, limit=1)
+
+    def priced(self) -> None:
+        """A price has been fetched: an exit that waited for one goes now."""
+        opened = self._keeper.trade
+        if opened is None:
+            self._keeper.protect()
+        elif opened.exit_reason is not None and not self._orders.is_working(EXIT):
+            self._keeper.exit(opened.exit_reason)
 
     def _adopt(self) -> None:
         found = self._orders.adopt()
+        coins, missed = self._keeper.coins, 0
+        if coins is not None:
+            coins.adopted(found)
+            missed = coins.catch_up()
         held, memory = self._keeper.held_lots(), self._memory
         flat_bars = None
         if memory.flat_since is not None:
             flat_bars = max(0, self._now() - memory.flat_since) // self._setup.bar_ns
         trade = None if held == 0 else self._trade_of(held)
         self._keeper.resume(trade, flat_bars)
+        if held == 0 and memory.trade is None and memory.pending is not None and coins is None:
+            # its fill may be heard of in a moment; the next look forgets it
+            self._keeper.entry.pending = msgspec.structs.replace(
+                memory.pending, is_withdrawn=True, is_refused=False, is_taking=False
+            )
         if held or found or memory.trade is not None:
             self._journal.action(
                 "adopt",
@@ -81,16 +121,20 @@ class LiveCare:
                 orders=found,
                 plan="none" if trade is None else "remembered" if memory.trade is not None else "made",
                 remembered=self._orders.size(memory.held_lots),
+                missed_fills=missed,
             )
         if held == 0 and memory.trade is not None:
             self._closed_while_away(memory.trade)
 
     def _closed_while_away(self, trade: OpenTrade) -> None:
         """The guard has to know how it ended: only the venue does."""
-        pnl = None
-        if self._earned_since is not None and self._memory.opened:
-            pnl = self._earned_since(self._memory.opened)
+        pnl, coins = None, self._keeper.coins
+        if coins is not None:
+            pnl = coins.close()
             self._journal.trade_closed(trade.side, pnl, trade.approved.risk_amount, "while_away")
+        elif self._earned_since is not None and self._memory.opened:
+            pnl, ended, _ = self._earned_since(self._memory.opened)
+            self._journal.trade_closed(trade.side, pnl, trade.approved.risk_amount, "while_away", ended)
         size = self._orders.size(self._memory.held_lots)
         self._journal.action("closed_while_away", quantity=size, pnl=pnl)
 
@@ -99,18 +143,35 @@ class LiveCare:
         memory, side = self._memory, 1 if held > 0 else -1
         trade, pending = memory.trade, memory.pending
         if trade is not None and trade.side == side:
-            changed = abs(held) - abs(memory.held_lots)
-            if changed > 0:
-                trade.grow(changed, abs(memory.held_lots), of_entry=True)
-            for rung in range(len(trade.rungs)):  # the nearest targets filled first
-                gone = min(max(0, -changed), trade.rungs[rung].lots)
-                if gone:
-                    trade.target_filled(rung, gone)
-                    changed += gone
+            if held != memory.held_lots:
+                trade.catch_up(abs(held), abs(memory.held_lots), *self._executed(memory.opened))
             return trade
         if pending is not None and pending.approved.side == side:
-            return self._made(pending, abs(held))
+            since = 0 if memory.last_intent is None else memory.last_intent[0]
+            entered, closed = self._executed(since)
+            trade = self._made(pending, max(entered, abs(held)))
+            trade.catch_up(abs(held), trade.entry_lots, trade.entry_lots, closed)
+            return trade
         return None
+
+    def _executed(self, since: int) -> tuple[int, dict[int, int]]:
+        """What entries have opened and targets closed, by rung, in lots; nothing where nobody answers."""
+        entered, closed = 0, dict[int, int]()
+        if self._earned_since is None or not since:
+            return entered, closed
+        step = self._setup.rules.step_size
+        try:
+            executed = self._earned_since(since).executed
+        except RunFailedError as error:  # what is held comes first: it is protected by what is remembered
+            alarm(self._strategy, str(error), instrument=self._memory.instrument)
+            return entered, closed
+        for name, quantity in executed.items():
+            slot, lots = slot_of(name), round(quantity / step)
+            if slot.role == ENTRY:
+                entered += lots
+            elif slot.role == TARGET:
+                closed[slot.number] = closed.get(slot.number, 0) + lots
+        return entered, closed
 
     def _made(self, pending: PendingEntry, lots: int) -> OpenTrade:
         price = self._orders.entry_price()
@@ -120,14 +181,79 @@ class LiveCare:
 
     # -- again and again -----------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """On the timer: what was refused or lost is tried again, once a second at most."""
+    def tick(self) -> None:
+        """On the timer: protection first, then what has got lost, then whether entries are paused.
+
+        When the looks fail again and again (an exception each) with a position that no stop covers, it is
+        closed by the shortest way.
+        """
+        try:
+            is_due = self._now() - self._tried_at >= _RETRY_NS
+            self._look(is_due=is_due)
+            self._ask()
+            self.gate.watch()
+            if self.gate.is_paused:
+                self._keeper.entry.withdraw(str(self.gate.reason))
+        except Exception:
+            self._failed_looks += 1
+            self._tried_at = 0  # again with the next tick
+            if self._failed_looks >= _MOST_FAILED_LOOKS:
+                self._give_up()
+            raise
+        if is_due:
+            self._failed_looks = 0
+
+    def _give_up(self) -> None:
+        held = self._keeper.held_lots()
+        if self._failed_looks == _MOST_FAILED_LOOKS:
+            text = f"protection failed {self._failed_looks} times in a row"
+            alarm(self._strategy, text, instrument=self._memory.instrument, held_lots=held)
+        if (self._failed_looks - _MOST_FAILED_LOOKS) % _FLATTEN_EVERY == 0:
+            self._orders.give_up(held)
+
+    def _ask(self) -> None:
+        """Ask the venue about orders whose news must have been lost."""
+        cache, orders = self._strategy.cache, self._orders
+        asked = self._suspects.look(
+            resting(cache, orders.working_ids()),
+            market_now(cache, self._setup.instrument.id),
+            self._now(),
+            is_at_odds=self._asks_all,
+        )
+        self._asks_all = False
+        for order_id in asked:
+            orders.ask(ClientOrderId(order_id))
+        if asked:
+            self._journal.action("ask_venue", orders={name: orders.roles[name] for name in asked})
+
+    def refused(self, role: str, reason: str) -> Remedy:
+        """An order, or a change of one, was refused; returns what follows."""
+        answer = self.gate.refused(role, reason)
+        self._asks_all = self._asks_all or answer.asks
+        if answer.reads_rules:
+            self._strategy.request_instrument(self._setup.instrument.id)
+        return answer
+
+    def new_rules(self) -> None:
+        """The venue's instrument has come again: with another tick or step a restart has to plan anew."""
+        if self._orders.has_new_grid or self._orders.renew_rules():
+            return
+        self.gate.stand_still("rules_changed")
+        text = "the venue trades in another tick or step than planned: start the node again once flat"
+        alarm(self._strategy, text, instrument=self._memory.instrument)
+
+    def _look(self, *, is_due: bool) -> None:
+        """What was refused or lost is tried again, once a second at most."""
         now, keeper = self._now(), self._keeper
+        if keeper.coins is not None:
+            keeper.coins.look()
         held, opened = keeper.held_lots(), keeper.trade
-        if now - self._tried_at < _RETRY_NS or (held == 0 and opened is None and self._orders.is_idle):
+        keeper.entry.forget_unsent()
+        if not is_due or (held == 0 and opened is None and self._orders.is_idle):
             return
         self._tried_at = now
-        self._orders.ask_overdue()
+        self._ask_price()
+        self._orders.sweep()
         found = self._orders.adopt()
         if found:
             self._journal.action("adopt", quantity=self._orders.size(held), orders=found, plan="running")
@@ -146,7 +272,7 @@ class LiveCare:
             memory.opened = 0
         elif memory.opened == 0:
             memory.opened = self._orders.opened_at()
-        memory.held_lots, memory.trade, memory.pending = held, keeper.trade, keeper.pending
+        memory.held_lots, memory.trade, memory.pending = held, keeper.trade, keeper.entry.pending
         memory.last_intent = self._permits.last_intent
         self.save()
 
@@ -185,9 +311,14 @@ class LiveCare:
         return int(self._strategy.clock.timestamp_ns())
 
     @property
+    def bare_secs(self) -> float:
+        """For how long what is held has had no working stop; 0 while it has one or nothing is held."""
+        return 0.0 if self._bare_since is None else (self._now() - self._bare_since) / 1e9
+
+    @property
     def is_quiet(self) -> bool:
         """Whether no entry is under way and nothing held is without a working stop."""
         held = self._keeper.held_lots()
         if held == 0:
-            return self._keeper.pending is None and self._orders.is_idle
-        return self._keeper.pending is None and self._orders.is_covered(held)
+            return self._keeper.entry.pending is None and self._orders.is_idle
+        return self._keeper.entry.pending is None and self._orders.is_covered(held)

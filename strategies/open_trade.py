@@ -5,6 +5,7 @@ that is the engine's to know.
 """
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
@@ -55,6 +56,31 @@ class OpenTrade(msgspec.Struct):
         """`lots` more were filled on top of `held_lots`, by the entry or by an addition."""
         self.entry_lots += lots if of_entry else 0
         self.rungs = grow_ladder(self.rungs, lots, held_lots, self.min_lots)
+
+    def catch_up(self, held: int, held_before: int, entered: int, closed: Mapping[int, int]) -> None:
+        """Take in what happened unheard between a position of `held_before` lots and one of `held`, unsigned.
+
+        `entered` is what the entry has filled in all and `closed` what the targets have, by rung; what they
+        leave unexplained was an addition, or closed the nearest targets.
+        """
+        more = max(0, entered - self.entry_lots)
+        gone = {
+            rung: max(0, closed.get(rung, 0) - known.closed)
+            for rung, known in enumerate(self.rungs)
+            if closed.get(rung, 0) > known.closed
+        }
+        if more:
+            self.grow(more, held_before, of_entry=True)
+        left = held - held_before - more + sum(gone.values())
+        if left > 0:
+            self.grow(left, held_before + more, of_entry=False)
+        for rung, lots in gone.items():
+            self.target_filled(rung, lots)
+        for rung, known in enumerate(self.rungs):
+            near = min(max(0, -left), known.lots)
+            if near:
+                self.target_filled(rung, near)
+                left += near
 
     def target_filled(self, rung: int, lots: int) -> None:
         """A target closed `lots`."""

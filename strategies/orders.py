@@ -29,22 +29,22 @@ from nautilus_trader.model import (
     ContingencyType,
     OrderSide,
     OrderStatus,
-    OrderType,
-    Price,
-    Quantity,
     StopMarketOrder,
     TimeInForce,
     TriggerType,
 )
 from nautilus_trader.trading import Strategy
 
-from configs.errors import RunFailedError
-from strategies.protect import Modify, Place, Step, WorkingOrder
+from strategies.coin_cover import Leg
+from strategies.coin_orders import one_list
+from strategies.protect import Modify, Place, Step, WorkingOrder, within_reach
 from strategies.setup import StrategySetup
+from strategies.switch import way_out
 from strategies.trade import to_ticks
+from strategies.venue_grid import VenueGrid
 from strategies.venue_stop import BRIDGE
 
-__all__ = ["ADD", "ANCHOR", "ENTRY", "EXIT", "STOP", "TARGET", "OrderDesk", "Slot"]
+__all__ = ["ADD", "ANCHOR", "ENTRY", "EXIT", "STOP", "TARGET", "OrderDesk", "Slot", "slot_of"]
 
 ENTRY, ADD, STOP, TARGET, EXIT, ANCHOR = "entry", "add", "stop", "target", "exit", "anchor"
 _OPENING = (ENTRY, ADD)
@@ -64,20 +64,13 @@ class Slot(NamedTuple):
     number: int = 0
 
 
-class OrderDesk:
+class OrderDesk(VenueGrid):
     """Sends one strategy's orders and knows which are not closed. `roles` keeps all there ever were."""
 
     def __init__(self, strategy: Strategy, setup: StrategySetup) -> None:
+        super().__init__(strategy, setup)
         self.roles: dict[str, str] = {}
-        self._strategy = strategy
-        self._setup = setup
-        self._instrument = setup.instrument
-        self._id = setup.instrument.id
-        self._digits = setup.instrument.price_precision
-        self._size_digits = setup.instrument.size_precision
-        self._step_size = setup.rules.step_size
-        self._units = 10.0**setup.instrument.price_precision
-        self._ticks_per_unit = setup.ticks_per_unit
+        self._out = way_out(strategy, setup)
         self._by_slot: dict[Slot, ClientOrderId] = {}
         self._slots: dict[ClientOrderId, Slot] = {}
         self._anchors = 0
@@ -112,7 +105,7 @@ class OrderDesk:
         """Whether a stop for the whole position works at the venue."""
         closing, bridge = self.stop(), self.bridge()
         if closing is not None and closing.settled:
-            return True
+            return self._setup.has_closing_stop or closing.open_lots >= abs(held_lots)
         return bridge is not None and bridge.settled and bridge.open_lots >= abs(held_lots)
 
     @property
@@ -123,7 +116,10 @@ class OrderDesk:
     @property
     def has_price(self) -> bool:
         """Whether the engine would let a market order pass: live it denies one without a cached quote."""
-        return self._setup.live is None or self._strategy.cache.quote(self._id) is not None
+        cache = self._strategy.cache
+        if self._setup.live is None or cache.quote(self._id) is not None:
+            return True
+        return self._setup.margined and cache.trade(self._id) is not None
 
     def targets(self) -> dict[int, WorkingOrder]:
         """The targets by rung."""
@@ -176,7 +172,7 @@ class OrderDesk:
             self._id,
             _side(side),
             self.quantity(lots),
-            reduce_only=role == EXIT,
+            reduce_only=role == EXIT and not self._setup.holds_coins,
             client_order_id=self._name(slot),
         )
         self._send(order, slot, price, risk_per_unit)
@@ -202,7 +198,8 @@ class OrderDesk:
         entry: Any = self._strategy.cache.order(order_id)
         filled = self.lots(entry.filled_qty)
         self._setup.under_way.add(order_id, self.price(ticks), risk_per_unit)
-        self._strategy.modify_order(order_id, quantity=self.quantity(lots + filled), price=self._level(ticks))
+        self._count()
+        self._out.modify_order(order_id, quantity=self.quantity(lots + filled), price=self._level(ticks))
         return True
 
     def cancel(self, role: str) -> None:
@@ -210,19 +207,29 @@ class OrderDesk:
         for slot, order_id in tuple(self._by_slot.items()):
             order: Any = self._strategy.cache.order(order_id)
             if slot.role == role and order is not None and order.status in _SETTLED:
-                self._strategy.cancel_order(order_id)
+                self._out.cancel_order(order_id)
 
     # -- protection ----------------------------------------------------------------------------------------
 
     def carry_out(self, steps: Sequence[Step], close: float) -> None:
         """Send protective steps; `close` is the last price seen."""
         for step in steps:
-            if isinstance(step, Place):
+            if isinstance(step, Place) and step.role == TARGET and self._setup.live is not None:
+                self._place_target(step)
+            elif isinstance(step, Place):
                 self.place(step, is_reached=self._reaches(close, step.side, step.ticks))
             elif isinstance(step, Modify):
                 self._modify(step, close)
             else:
-                self._strategy.cancel_order(ClientOrderId(step.order_id))
+                self._out.cancel_order(ClientOrderId(step.order_id))
+
+    def _place_target(self, step: Place) -> None:
+        """Live: where the market is not known it waits for the next look."""
+        quote: Any = self._strategy.cache.quote(self._id)
+        if quote is not None:
+            market = (quote.ask_price if step.side > 0 else quote.bid_price).as_double()
+            ticks = within_reach(step.side, step.ticks, market * self._ticks_per_unit)
+            self.place(step._replace(ticks=ticks))
 
     def _reaches(self, close: float, exit_side: int, ticks: int) -> bool:
         return exit_side * (close * self._ticks_per_unit - ticks) <= 0.0
@@ -230,19 +237,16 @@ class OrderDesk:
     def place(self, step: Place, *, is_reached: bool = False) -> None:
         """Send a new protective order; `is_reached`: the market is at or beyond its level."""
         factory, side, quantity = self._strategy.order_factory, _side(step.side), self.quantity(step.lots)
-        level, slot, is_live = (
-            self._level(step.ticks),
-            Slot(step.role, step.rung),
-            self._setup.live is not None,
-        )
+        level, slot = self._level(step.ticks), Slot(step.role, step.rung)
+        has_mark = self._setup.live is not None and self._setup.margined
         if step.role in _STOPS:
             order = factory.stop_market(
                 self._id,
                 side,
                 quantity,
                 level,
-                trigger_type=TriggerType.MARK_PRICE if is_live else TriggerType.LAST_PRICE,
-                reduce_only=True,
+                trigger_type=TriggerType.MARK_PRICE if has_mark else TriggerType.LAST_PRICE,
+                reduce_only=not self._setup.holds_coins,
                 client_order_id=self._name(slot),
             )
         else:
@@ -254,7 +258,7 @@ class OrderDesk:
                 reduce_only=self._setup.reduce_only_targets or is_reached,
                 client_order_id=self._name(slot),
             )
-        self._send(order, slot, closes=is_live and step.role == STOP)
+        self._send(order, slot, closes=self._setup.has_closing_stop and step.role == STOP)
 
     def _modify(self, step: Modify, close: float) -> None:
         order_id = ClientOrderId(step.order_id)
@@ -265,9 +269,9 @@ class OrderDesk:
         filled = self.lots(order.filled_qty)
         quantity, level = self.quantity(step.lots + filled), self._level(step.ticks)
         if step.role == STOP:
-            self._strategy.modify_order(order_id, quantity=quantity, trigger_price=level)
+            self._out.modify_order(order_id, quantity=quantity, trigger_price=level)
         else:
-            self._strategy.modify_order(order_id, quantity=quantity, price=level)
+            self._out.modify_order(order_id, quantity=quantity, price=level)
 
     def anchor(self, stop_ticks: int) -> None:
         """Send an anchor for the plain targets that have none."""
@@ -320,34 +324,55 @@ class OrderDesk:
     def _send(
         self, order: Any, slot: Slot, price: float = 0.0, risk_per_unit: float = 0.0, *, closes: bool = False
     ) -> None:
-        # known before it is sent: its events may arrive inside the call
+        if not self._setup.may_send:
+            return
+        self._know(order, slot)
+        if slot.role in _OPENING:
+            self._setup.under_way.add(order.client_order_id, price, risk_per_unit)
+        self._count()
+        if closes:
+            self._stop_sent = int(self._strategy.clock.timestamp_ns())
+            self._out.submit_order(order, params={"close_position": True})
+        else:
+            self._out.submit_order(order)
+
+    def _know(self, order: Any, slot: Slot) -> None:
+        # before it is sent: its events may arrive inside the call
         order_id: ClientOrderId = order.client_order_id
         self._by_slot[slot] = order_id
         self._slots[order_id] = slot
         self.roles[str(order_id)] = slot.role
-        if slot.role in _OPENING:
-            self._setup.under_way.add(order_id, price, risk_per_unit)
-        if closes:
-            self._stop_sent = int(self._strategy.clock.timestamp_ns())
-            self._strategy.submit_order(order, params={"close_position": True})
-        else:
-            self._strategy.submit_order(order)
+
+    def send_pair(self, lots: int, stop_ticks: int, target_ticks: int) -> None:
+        """Send a stop and a target for the same coins as one list."""
+        if self._setup.may_send:
+            slots = (Slot(TARGET), Slot(STOP))
+            names = [ClientOrderId(str(self._name(slot))) for slot in slots]
+            levels = (self._level(target_ticks), self._level(stop_ticks))
+            orders = one_list(self._strategy, self._id, self.quantity(lots), names, levels)
+            for slot, order in zip(slots, orders, strict=True):
+                self._know(order, slot)
+            self._count()
+            self._out.submit_order_list(orders)
+
+    def leg(self, role: str) -> Leg | None:
+        """The stop or the first target as a part of the coins' cover."""
+        order_id, found = self._by_slot.get(Slot(role)), self._working(Slot(role))
+        order: Any = None if order_id is None else self._strategy.cache.order(order_id)
+        if found is None:
+            return None
+        return Leg(found.order_id, found.ticks, found.open_lots, found.settled, float(order.filled_qty) > 0.0)
+
+    def withdraw(self, order_id: str) -> None:
+        """Cancel one order, answered or not."""
+        self._out.cancel_order(ClientOrderId(order_id))
+
+    def _count(self) -> None:
+        live = self._setup.live
+        if live is not None and live.budget is not None:
+            live.budget.note(int(self._strategy.clock.timestamp_ns()))
 
     # -- live ----------------------------------------------------------------------------------------------
-
-    def take_rules(self) -> None:
-        """Take the venue's own instrument; RunFailedError when it trades in other steps than were planned."""
-        found: Any = self._strategy.cache.instrument(self._id)
-        planned = self._instrument
-        if (
-            found is None
-            or float(found.price_increment) != float(planned.price_increment)
-            or float(found.size_increment) != float(planned.size_increment)
-        ):
-            raise RunFailedError(
-                f"{self._id}: the venue's tick and step are not those that the run was made for"
-            )
-        self._instrument, self._digits = found, found.price_precision
 
     def adopt(self) -> dict[str, str]:
         """Take up orders of this instrument that are not known yet; returns what each is for, by id.
@@ -360,23 +385,29 @@ class OrderDesk:
             order_id = order.client_order_id
             if order_id in self._slots:
                 continue
-            slot = _slot_of(str(order_id))
+            slot = slot_of(str(order_id))
             if slot in self._by_slot or slot.role in (_FOREIGN, ENTRY, ADD):
                 slot = Slot(_FOREIGN, len(self._by_slot))
-                self._strategy.cancel_order(order_id)
+                self._out.cancel_order(order_id)
             self._by_slot[slot] = order_id
             self._slots[order_id] = slot
             adopted[str(order_id)] = self.roles[str(order_id)] = slot.role
         return adopted
 
-    def ask_overdue(self) -> None:
-        """Ask the venue about market orders that should have been answered with their fill."""
-        before = int(self._strategy.clock.timestamp_ns()) - _OVERDUE_NS // 2
-        for slot, order_id in tuple(self._by_slot.items()):
-            order: Any = self._strategy.cache.order(order_id)
-            is_market = order is not None and order.order_type == OrderType.MARKET
-            if slot.role != _FOREIGN and is_market and order.status in _SETTLED and order.ts_init < before:
-                self._strategy.query_order(order)
+    def working_ids(self) -> tuple[ClientOrderId, ...]:
+        """Every order that is not known to be closed."""
+        return tuple(self._by_slot.values())
+
+    def give_up(self, held_lots: int) -> None:
+        """When all else fails: close what is held at the market; once flat, cancel whatever works."""
+        if held_lots and self.has_price and not self.is_working(EXIT) and not self.is_covered(held_lots):
+            self.market(EXIT, -1 if held_lots > 0 else 1, abs(held_lots))
+        for slot in () if held_lots else tuple(self._by_slot):
+            self.cancel(slot.role)
+
+    def sweep(self) -> None:
+        """Cancel again what was nobody's when it was found: its first cancel may have been refused."""
+        self.cancel(_FOREIGN)
 
     def ask(self, order_id: ClientOrderId) -> None:
         """Ask the venue what has become of an order."""
@@ -386,11 +417,15 @@ class OrderDesk:
 
     def opened_at(self) -> int:
         """When the open position was opened, by the venue's clock (ns UTC); 0 without one."""
+        if self._setup.live is not None and self._setup.live.holdings is not None:
+            return self._setup.live.holdings.coins.opened
         positions: list[Any] = self._strategy.cache.positions_open(instrument_id=self._id)
         return int(positions[0].ts_opened) if positions else 0
 
     def entry_price(self) -> float:
         """The average price of the open position; the middle of the quote, or NaN, where there is none."""
+        if self._setup.live is not None and self._setup.live.holdings is not None:
+            return self.rounded(self._setup.live.holdings.average_price)
         positions: list[Any] = self._strategy.cache.positions_open(instrument_id=self._id)
         if positions:
             return self.rounded(float(positions[0].avg_px_open))
@@ -398,32 +433,6 @@ class OrderDesk:
         return (
             math.nan if quote is None else (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2.0
         )
-
-    # -- units ---------------------------------------------------------------------------------------------
-
-    def lots(self, quantity: Any) -> int:
-        """A quantity in whole lots, free of binary dust."""
-        return round(float(quantity) / self._step_size)
-
-    def size(self, lots: int) -> float:
-        """Lots in base units."""
-        return round(lots * self._step_size, self._size_digits)
-
-    def quantity(self, lots: int) -> Quantity:
-        """Lots as the engine's quantity."""
-        made: Quantity = self._instrument.make_qty(self.size(lots))
-        return made
-
-    def price(self, ticks: int) -> float:
-        """A level as a price, rounded as the instrument's prices are."""
-        return self.rounded(ticks * self._setup.rules.tick_size)
-
-    def rounded(self, price: float) -> float:
-        """A price as the instrument's prices are: the engine's floats are an ulp off for a quarter of all."""
-        return round(price * self._units) / self._units
-
-    def _level(self, ticks: int) -> Price:
-        return Price(self.price(ticks), self._digits)
 
 
 def _base36(number: int) -> str:
@@ -434,7 +443,8 @@ def _base36(number: int) -> str:
     return digits
 
 
-def _slot_of(order_id: str) -> Slot:
+def slot_of(order_id: str) -> Slot:
+    """What a live order is for, by its id; the role `foreign` for an id that is not ours."""
     match = _LIVE_ID.fullmatch(order_id)
     return Slot(_FOREIGN) if match is None else Slot(_ROLES[match[1]], int(match[2]))
 

@@ -5,7 +5,7 @@ Nothing in here knows an order; what comes out is `Approved` or `Refused`, and o
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from nautilus_trader.trading import Strategy
 
@@ -19,16 +19,31 @@ from strategies.stops import stop_distance
 from strategies.trade import entries_closed
 from strategies.values import Account, Approved, Headroom, Intent, Refused, RiskView
 
-__all__ = ["Permits"]
+__all__ = ["Gate", "Permits"]
 
 _VOLATILITY = "realized_volatility_20"
 
 
+class Gate(Protocol):
+    """What a live node may have against an entry beside the account's limits."""
+
+    def refuses(self) -> Refused | None:
+        """Why no entry may be sent now; None when one may."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an entry that rests has to go."""
+
+
 class Permits:
-    """One strategy's questions to the account's limits. `mode` is the guard's newest word, None before."""
+    """One strategy's questions to the account's limits. `mode` is the guard's newest word, None before.
+
+    `gate` is the live node's own, None in a backtest.
+    """
 
     def __init__(self, strategy: Strategy, setup: StrategySetup) -> None:
         self.mode: RiskMode | None = None
+        self.gate: Gate | None = None
         self._strategy = strategy
         self._setup = setup
         self._id = setup.instrument.id
@@ -42,6 +57,7 @@ class Permits:
             margined=setup.margined,
             leverage=setup.leverage,
             costs=Costs(setup.limits.entry_cost, setup.limits.exit_cost),
+            coins=None if setup.live is None else setup.live.coins,
         )
 
     @property
@@ -135,6 +151,7 @@ class Permits:
         mode, setup = self.mode, self._setup
         return (
             getattr(self._strategy, "failure", None) is None
+            and (self.gate is None or not self.gate.is_paused)
             and mode is not None
             and ts_event - mode.ts_event <= setup.risk.mode_max_age
             and mode.lets_rest
@@ -148,6 +165,9 @@ class Permits:
         account, book = self._reader.read()
         if getattr(self._strategy, "failure", None) is not None:
             return account, Refused("failure", 0.0, 1.0)
+        barred = None if self.gate is None else self.gate.refuses()
+        if barred is not None:
+            return account, barred
         answer = authorise(
             intent,
             instrument=self._instrument,

@@ -6,12 +6,15 @@ Stop and targets are unlinked orders; the venue's own contingencies leave positi
 this does not. Quantities are in lots, prices in ticks, both whole numbers.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from strategies.trade import Rung, fit_ladder
 
-__all__ = ["Cancel", "Modify", "Place", "WorkingOrder", "match_protection"]
+__all__ = ["Cancel", "Modify", "Place", "WorkingOrder", "match_protection", "within_reach"]
+
+_BEYOND = 0.01  # venues refuse a limit some per cent on the wrong side of the market
 
 
 class WorkingOrder(NamedTuple):
@@ -49,6 +52,19 @@ class Cancel(NamedTuple):
 
 
 Step = Place | Modify | Cancel
+
+
+def within_reach(side: int, ticks: int, market_ticks: float) -> int:
+    """The level of a target to be sent, at most one per cent beyond a market that has passed it already.
+
+    It fills at the market all the same; `market_ticks` is the best price of the other side.
+
+    >>> within_reach(-1, 9_000, 10_000.0), within_reach(-1, 11_000, 10_000.0)
+    (9900, 11000)
+    """
+    if side < 0:
+        return max(ticks, math.floor(market_ticks * (1.0 - _BEYOND)))
+    return min(ticks, math.ceil(market_ticks * (1.0 + _BEYOND)))
 
 
 def match_protection(

@@ -1,8 +1,8 @@
 """What one strategy instance is made of, resolved from the run file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
 
@@ -10,26 +10,50 @@ from actors.bar_time import length_ns
 from actors.state_file import StateFile
 from configs.trading import EntryConfig, StopConfig
 from strategies.book import UnderWay
+from strategies.holdings import CoinBook, CoinFill, Holdings
 from strategies.memory import TradeMemory
 from strategies.open_trade import Ladder
+from strategies.order_budget import OrderBudget
 from strategies.trade import PlanParams
 from strategies.values import Inputs, InstrumentRules, Intent, Limits, RiskLimits, View
 
-__all__ = ["Instrument", "LiveDuty", "StrategySetup"]
+__all__ = ["Instrument", "LiveDuty", "Since", "StrategySetup"]
 
 Instrument = CryptoPerpetual | CurrencyPair
+
+
+class Since(NamedTuple):
+    """What has come of an instrument's orders since a time: `pnl` net of fees in quote currency, `ended` the
+    last fill's time (ns UTC, 0 without one), and how much has filled by client order id."""
+
+    pnl: float
+    ended: int
+    executed: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveDuty:
     """What a strategy is given at a real venue: whether it may enter, and where it remembers its trade.
 
-    `earned_since(ts)` asks the venue what the instrument's fills have earned since `ts` (ns UTC), fees paid.
+    `may_enter` False: it looks on; no order is sent, changed or cancelled, not for protection either.
+
+    `earned_since(ts)` asks the venue what has come of the instrument's orders since `ts` (ns UTC).
+    `closing_stop`: whether the venue knows a stop that closes the whole position, whatever its size (the
+    sandbox does not: there the stop is resized). On spot `holdings` says what is held, which the engine does
+    not know after a restart, `missed(instrument, trade)` asks the venue for own fills after a trade id, and
+    `coins` is the account's book of all that is held. Without a quote for `stale_quote_ns` nothing is entered
+    (None: never mind). `budget` is the account's, one object for all of its strategies.
     """
 
     may_enter: bool
     memory: StateFile[TradeMemory] | None
-    earned_since: Callable[[int], float] | None = None
+    earned_since: Callable[[int], Since] | None = None
+    closing_stop: bool = True
+    holdings: Holdings | None = None
+    missed: Callable[[str, int], Sequence[CoinFill]] | None = None
+    coins: CoinBook | None = None
+    stale_quote_ns: int | None = None
+    budget: OrderBudget | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +68,7 @@ class StrategySetup:
     one object for all of its strategies.
 
     `last_intent` is the time (ns UTC) and side of the last entry sent before a restart, None for none.
+    `seat` is the label under which the engine knows it when it has taken over from another (None: its own).
 
     `reduce_only_targets`: False where the venue resizes the other reduce-only orders when one of several
     targets fills, as the simulated one does (see `strategies.orders`). `live` is None in a backtest.
@@ -74,7 +99,23 @@ class StrategySetup:
     rules: InstrumentRules
     under_way: UnderWay
     last_intent: tuple[int, int] | None = None
+    seat: str | None = None
     live: LiveDuty | None = None
+
+    @property
+    def may_send(self) -> bool:
+        """Whether orders may leave at all."""
+        return self.live is None or self.live.may_enter
+
+    @property
+    def has_closing_stop(self) -> bool:
+        """Whether the stop is the venue's own, which closes the whole position."""
+        return self.live is not None and self.live.closing_stop
+
+    @property
+    def holds_coins(self) -> bool:
+        """Whether it trades on a real spot venue: what is held are coins, and nothing is reduce-only."""
+        return self.live is not None and self.live.holdings is not None
 
     @property
     def bar_ns(self) -> int:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 __all__ = ["LONG_SECS", "Node", "Rehearsal", "rehearsal", "run_file", "until"]
 
 ROOT = Path(__file__).parents[1]
+NODE = (str(ROOT / "live" / "node.py"),)
 LONG_SECS = 60.0
 SHORT_SECS = 10.0
 
@@ -34,7 +35,7 @@ def until[T](find: Callable[[], T], what: str, within: float = LONG_SECS) -> T:
 
 
 class Rehearsal:
-    """A running venue of the synthetic BTCUSDT market; `control` steers it."""
+    """A running venue of synthetic markets; `control` steers it."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
@@ -46,9 +47,9 @@ class Rehearsal:
             assert answer.status_code == 200, answer.text
             return answer.json()
 
-    def jump(self, percent: float) -> None:
+    def jump(self, percent: float, symbol: str = "BTCUSDT") -> None:
         """Move the price for good."""
-        self.control("POST", "jump", symbol="BTCUSDT", percent=percent)
+        self.control("POST", "jump", symbol=symbol, percent=percent)
 
     def fault(self, kind: str, **values: Any) -> None:
         """Inject a fault."""
@@ -79,9 +80,9 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(*, speed: float = 60, history: int = 1500) -> Iterator[Rehearsal]:
+def rehearsal(*, speed: float = 60, history: int = 1500, symbols: str = "BTCUSDT") -> Iterator[Rehearsal]:
     """A venue in a process of its own."""
-    options = ["--json", "--symbols", "BTCUSDT", "--speed", str(speed), "--times", "now"]
+    options = ["--json", "--symbols", symbols, "--speed", str(speed), "--times", "now"]
     options += ["--history", str(history), "--balance", "100000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "live.rehearsal", *options], stdout=subprocess.PIPE, cwd=ROOT
@@ -102,7 +103,7 @@ def rehearsal(*, speed: float = 60, history: int = 1500) -> Iterator[Rehearsal]:
             process.stdout.close()
 
 
-def run_file(folder: Path, **more: Any) -> Path:
+def run_file(folder: Path, *, file: str = "run.yaml", **more: Any) -> Path:
     """A run file: momentum without thresholds, so that a jump of the price makes an entry."""
     strategy = {
         "use": "momentum_leverage",
@@ -134,7 +135,7 @@ def run_file(folder: Path, **more: Any) -> Path:
         "risk": {"mode_max_age_secs": 1e6, "kill_switch": {"stale_data_pause_secs": None}},
         "venue": {"starting_balance": 100_000.0, "leverage": 5.0},
     }
-    path = folder / "run.yaml"
+    path = folder / file
     path.write_text(yaml.safe_dump(run))
     return path
 
@@ -142,13 +143,15 @@ def run_file(folder: Path, **more: Any) -> Path:
 class Node:
     """A node in a process of its own, a context manager that ends it in any case."""
 
-    def __init__(self, run: Path, state: Path, venue: Rehearsal, *options: str) -> None:
+    def __init__(
+        self, run: Path, state: Path, venue: Rehearsal, *options: str, program: Sequence[str] = NODE
+    ) -> None:
         self.state = state
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [
                 sys.executable,
-                str(ROOT / "live" / "node.py"),
+                *program,
                 str(run),
                 "--state",
                 str(state),

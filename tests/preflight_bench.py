@@ -7,9 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import yaml
 from pydantic import SecretStr
 
+from configs.console import run_app
+from live.preflight import CHECKS, app
 from live.rehearsal.auth import ApiKey
 from live.rehearsal.demo_keys import demo_keys
 from live.rehearsal.ports import RequestFault
@@ -18,7 +21,7 @@ from live.rehearsal.venue import Venue
 from live.venue_client import VenueClient
 from tests.rehearsal_server import API, START_MS, Script, Skewed, kline, running, spec
 
-__all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row", "bench_at"]
+__all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row", "bench_at", "command_of"]
 
 D = Decimal
 KEYS = demo_keys(7)
@@ -102,3 +105,30 @@ def bench_at(folder: Path, ring: tuple[ApiKey, ...] = KEYS.ring) -> Iterator[Ben
         made = Bench(thread, folder, faults, clock)
         yield made
         made.trader.close()
+
+
+def command_of(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command; its exit code and its rows."""
+    monkeypatch.setenv("BINANCE_API_KEY", KEYS.hmac_key)
+    monkeypatch.setenv("BINANCE_API_SECRET", KEYS.hmac_secret)
+
+    def run(*options: str, venue: str = "rehearsal", base: str = "") -> Result:
+        urls = {
+            "http": base or bench.thread.server.http_url,
+            "ws": "ws://127.0.0.1:9/ws",
+            "ws_trading": "ws://127.0.0.1:9/api",
+        }
+        args = [str(bench.path), "--venue", venue, "--json", "--state", str(bench.state)]
+        args += ["--set", "live.tolerances.free_gib=0"]
+        args += [text for name, url in urls.items() for text in ("--set", f"live.base_url_{name}={url}")]
+        with pytest.raises(SystemExit) as ended:
+            run_app(app, [*args, *options])
+        said = capsys.readouterr()
+        assert said.out, said.err
+        rows = {row["check"]: Row(*list(row.values())[1:]) for row in json.loads(said.out)["checks"]}
+        assert list(rows) == list(CHECKS)
+        assert all(bool(row.advice) == (row.outcome != "ok") for row in rows.values())
+        assert isinstance(ended.value.code, int)
+        return Result(ended.value.code, rows)
+
+    return run

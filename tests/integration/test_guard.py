@@ -375,6 +375,13 @@ def test_a_halt_survives_a_restart_and_the_file_is_written_at_once(tmp_path: Pat
     assert run(flat_rows(3), state_path=path).words[0] == (0, "NORMAL")
 
 
+def test_what_is_marked_at_the_start_is_on_disk_before_the_first_beat(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    seen: list[bool] = []
+    run(flat_rows(2), state_path=path, answer=lambda ear, word: seen.append(path.exists()))
+    assert seen[:2] == [False, True]
+
+
 def test_entries_and_last_intents_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     risk = {"day": {"max_entries_day": 2}}

@@ -1,8 +1,8 @@
 """Preflight against the rehearsal server: every check is broken on purpose, and says how to mend it."""
 
 import fcntl
-import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -14,9 +14,8 @@ import pytest
 from actors.forecaster import ForecastSpec
 from actors.risk_state import RiskMemory
 from actors.state_file import StateFile
-from configs.console import run_app
 from configs.load import load_run
-from live.preflight import CHECKS, app, preflight
+from live.preflight import preflight
 from live.preflight_report import Setup
 from live.rehearsal.auth import ApiKey
 from live.rehearsal.ports import RequestFault
@@ -25,7 +24,7 @@ from models.predictor import Predictor
 from models.train import train_model
 from tests.catalogs import MINUTE_NS, bars, catalog_with
 from tests.modelling import BAR_MINUTES, INSTRUMENT, SMALL, market
-from tests.preflight_bench import KEYS, OWN, Bench, Command, Result, Row, bench_at
+from tests.preflight_bench import KEYS, OWN, Bench, Command, bench_at, command_of
 from tests.rehearsal_server import API, START_MS, orders_of, spec
 
 D = Decimal
@@ -44,30 +43,7 @@ def bench(tmp_path: Path, ring: tuple[ApiKey, ...]) -> Iterator[Bench]:
 
 @pytest.fixture
 def check(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run the command; its exit code and its rows."""
-    monkeypatch.setenv("BINANCE_API_KEY", KEYS.hmac_key)
-    monkeypatch.setenv("BINANCE_API_SECRET", KEYS.hmac_secret)
-
-    def run(*options: str, venue: str = "rehearsal", base: str = "") -> Result:
-        urls = {
-            "http": base or bench.thread.server.http_url,
-            "ws": "ws://127.0.0.1:9/ws",
-            "ws_trading": "ws://127.0.0.1:9/api",
-        }
-        args = [str(bench.path), "--venue", venue, "--json", "--state", str(bench.state)]
-        args += ["--set", "live.tolerances.free_gib=0"]
-        args += [text for name, url in urls.items() for text in ("--set", f"live.base_url_{name}={url}")]
-        with pytest.raises(SystemExit) as ended:
-            run_app(app, [*args, *options])
-        said = capsys.readouterr()
-        assert said.out, said.err
-        rows = {row["check"]: Row(*list(row.values())[1:]) for row in json.loads(said.out)["checks"]}
-        assert list(rows) == list(CHECKS)
-        assert all(bool(row.advice) == (row.outcome != "ok") for row in rows.values())
-        assert isinstance(ended.value.code, int)
-        return Result(ended.value.code, rows)
-
-    return run
+    return command_of(bench, capsys, monkeypatch)
 
 
 def test_a_node_may_start_when_everything_is_right(check: Command) -> None:
@@ -323,6 +299,16 @@ def test_a_position_that_the_state_expects_is_known(bench: Bench) -> None:
     assert preflight(Setup(**setup, expected={"BTCUSDT": -1}), bench.trader).failures == ("open",)
 
 
+def test_a_position_that_a_coarser_step_cannot_close_is_told(check: Command, bench: Bench) -> None:
+    bench.place(side="BUY", type="MARKET", quantity="0.015", newClientOrderId=OWN)
+    rules = replace(spec("BTCUSDT"), step=D("0.01"), min_quantity=D("0.01"))
+    bench.thread.call(lambda: bench.venue.replace_spec(rules))
+    row = check().rows["open"]
+    assert row.outcome == "warned"
+    assert "no multiple of the venue's step: BTCUSDT position 0.015" in row.found
+    assert "close position" in row.advice
+
+
 # -- models ------------------------------------------------------------------------------------------------
 
 
@@ -485,3 +471,27 @@ def test_a_venue_that_cannot_be_reached_fails_every_check_of_it_and_none_of_this
 def test_a_venue_that_answers_nonsense_once_is_asked_again(check: Command, bench: Bench) -> None:
     bench.faults.requests[API + "exchangeInfo"] = RequestFault("never", "canned", status=502, body="<html>")
     assert check().code == 0
+
+
+@pytest.mark.parametrize("code", [-2010, -1001, -1003])
+def test_an_error_that_may_pass_is_waited_for_where_there_is_patience(bench: Bench, code: int) -> None:
+    setup = {"run": load_run(bench.path), "kind": VenueKind.REHEARSAL, "folder": bench.state, "specs": dict}
+    setup |= {"history_bars": lambda _: 0, "patience_secs": 5.0}
+    bench.fault(API + "openOrders", {"code": code, "msg": "not now"}, status=400)
+    assert preflight(Setup(**setup), bench.trader).failures == ()
+
+
+def test_without_patience_a_refused_question_fails_at_once(bench: Bench) -> None:
+    setup = {"run": load_run(bench.path), "kind": VenueKind.REHEARSAL, "folder": bench.state, "specs": dict}
+    setup |= {"history_bars": lambda _: 0}
+    bench.fault(API + "openOrders", {"code": -2010, "msg": "not now"}, status=400)
+    assert preflight(Setup(**setup), bench.trader).failures == ("open",)
+
+
+def test_what_does_not_pass_is_not_waited_for(bench: Bench) -> None:
+    setup = {"run": load_run(bench.path), "kind": VenueKind.REHEARSAL, "folder": bench.state, "specs": dict}
+    setup |= {"history_bars": lambda _: 0, "patience_secs": 60.0}
+    bench.fault(API + "openOrders", {"code": -2015, "msg": "no permission"}, status=400)
+    began = time.monotonic()
+    assert preflight(Setup(**setup), bench.trader).failures == ("open",)
+    assert time.monotonic() - began < 30.0

@@ -41,3 +41,35 @@ def test_a_closing_stop_that_outlived_its_position_goes(tmp_path: Path) -> None:
             until(lambda: not _stops(venue) & {"00-mk3x1q2w-2S0"}, "swept")
             alarms = until(lambda: [r for r in node.audit() if r["component"] == "sweeper"], "alarm")
             assert "00-mk3x1q2w-2S0" in alarms[0]["detail"]["text"]
+
+
+def test_a_position_bare_at_a_quiet_market_is_closed_before_the_first_quote(tmp_path: Path) -> None:
+    """The engine denies market orders until it knows a price, which is asked for at the start."""
+    run, state = run_file(tmp_path), tmp_path / "state"
+    with rehearsal(speed=0.2) as venue, _client(venue) as client:
+        values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": Decimal("0.01")}
+        client.http.act("POST", "/fapi/v1/order", values)
+        with Node(run, state, venue, "--adopt") as node:
+            until(lambda: venue.position() == 0.0, "flat")
+            until(lambda: node.actions("position_over"), "told")
+            first, last = (
+                next(r["wall"] for r in node.audit() if r["detail"].get("action") == name)
+                for name in ("adopt", "position_over")
+            )
+            assert (last - first) / 1e9 < 1.5  # the first quote comes after five seconds
+            assert node.end() == 0
+
+
+def test_a_node_is_not_flat_while_the_venue_holds_what_no_step_reaches(tmp_path: Path) -> None:
+    """A step made coarser while a position is held: the engine counts in whole steps, the rest stays."""
+    run, state = run_file(tmp_path), tmp_path / "state"
+    with rehearsal(speed=5) as venue, _client(venue) as client:
+        values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": Decimal("0.014")}
+        client.http.act("POST", "/fapi/v1/order", values)
+        venue.fault("change_filters", symbol="BTCUSDT", step="0.01", min_quantity="0.01")
+        with Node(run, state, venue, "--adopt") as node:
+            node.until_trading()
+            until(lambda: venue.position() < 0.014, "closed in whole steps")
+            assert node.end() == 1
+            assert any("close it there" in line for line in node.lines)
+            assert "stopped: unsettled\n" in node.lines

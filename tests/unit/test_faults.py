@@ -2,8 +2,8 @@
 
 import pytest
 
-from actors.faults import fail_loud, guarded, raise_failures
-from actors.messages import AUDIT_TOPIC
+from actors.faults import CarryOn, fail_loud, guarded, raise_failures
+from actors.messages import AUDIT_TOPIC, AuditRecord
 from configs.errors import RunFailedError
 from strategies import ml_basic
 from tests.hand_market import MINUTE, T0
@@ -183,3 +183,96 @@ def test_ctrl_c_inside_a_handler_is_an_interruption_and_no_failure() -> None:
         part.on_bar(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         raise_failures([part])
+
+
+# -- live: carry on ----------------------------------------------------------------------------------------
+
+
+class Clock:
+    def timestamp_ns(self) -> int:
+        return 7
+
+
+class LivePart(Part):
+    """A component that publishes, and that can be paused."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.component_name = name
+        self.clock = Clock()
+        self.published: list[AuditRecord] = []
+        self.pauses: list[str] = []
+
+    def publish_message(self, topic: str, record: AuditRecord) -> None:
+        assert topic == AUDIT_TOPIC
+        self.published.append(record)
+
+    def pause(self, reason: str) -> None:
+        self.pauses.append(reason)
+
+
+def fails(part: LivePart, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        part.on_bar(error)
+
+
+def test_live_a_failure_pauses_its_strategy_alarms_and_stops_nothing(capsys) -> None:
+    policy, one, other, forecaster = CarryOn(), LivePart("one"), LivePart("other"), LivePart("forecaster")
+    policy.cover_strategy(one, forecaster)
+    policy.cover_strategy(other)
+    raise_failures([policy])
+    fails(one, ValueError("boom"))
+    fails(forecaster, KeyError("x"))
+    assert one.pauses == ["failure:one", "failure:forecaster"]
+    assert other.pauses == one.reasons == []
+    assert [record.kind for record in one.published] == ["alarm", "error"]
+    assert one.published[1].detail["handler"] == "on_bar"
+    assert "ValueError: boom" in one.published[1].detail["trace"]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "alarm: one: on_bar failed: ValueError: boom; nothing is entered until resumed"
+    with pytest.raises(RunFailedError, match=r"^one failed: ValueError: boom$"):
+        raise_failures([policy])
+
+
+def test_live_a_failure_of_what_all_depend_on_pauses_every_strategy() -> None:
+    policy, one, other, guard = CarryOn(), LivePart("one"), LivePart("other"), LivePart("guard")
+    policy.cover_strategy(one)
+    policy.cover_strategy(other)
+    policy.cover(guard)
+    policy.uncover(other)
+    fails(guard, OSError("disk"))
+    assert one.pauses == ["failure:guard"]
+    assert other.pauses == []
+
+
+def test_live_the_same_failure_is_told_ever_more_rarely() -> None:
+    policy, part = CarryOn(), LivePart("part")
+    policy.cover(part)
+    for _ in range(20):
+        fails(part, ValueError("again"))
+    assert [r.detail["times"] for r in part.published if r.kind == "alarm"] == [1, 2, 4, 8, 16]
+
+
+def test_live_a_recorder_that_fails_on_its_own_alarm_is_told_of_on_stderr_alone(capsys) -> None:
+    policy, recorder = CarryOn(), LivePart("recorder")
+    policy.cover(recorder)
+    publish = recorder.publish_message
+
+    def and_fail(topic: str, record: AuditRecord) -> None:
+        publish(topic, record)
+        fails(recorder, TypeError("inner"))
+
+    recorder.publish_message = and_fail  # type: ignore[method-assign]
+    fails(recorder, ValueError("outer"))
+    assert [r.kind for r in recorder.published] == ["alarm", "error"]
+    assert [line.split("; ")[0] for line in capsys.readouterr().err.splitlines()][:2] == [
+        "alarm: recorder: on_bar failed: ValueError: outer",
+        "alarm: recorder: on_bar failed: TypeError: inner",
+    ]
+
+
+def test_live_what_is_no_exception_stops_the_run_all_the_same() -> None:
+    policy, part = CarryOn(), LivePart("part")
+    policy.cover(part)
+    fails(part, SystemExit(3))
+    assert part.reasons == ["part: SystemExit(3)"]

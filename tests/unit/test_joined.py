@@ -116,3 +116,36 @@ def test_a_venue_that_does_not_answer_is_asked_again_with_every_bar(joined: Join
     assert np.isnan(joined.hear(PAST + 3)).all()
     assert joined.hear(PAST + 4) == EXPECTED[PAST + 4].tolist()
     assert len(joined.fetched) == 3
+
+
+OTHER = ForecastSpec(1, features=("return_7", "atr_pct_14"))
+
+
+def _successor(joined: Joined, past: int) -> JoinedSource:
+    """A source of other features whose history ends somewhere before now."""
+    streaming = StreamingSource(OTHER, 1, 3)
+    streaming.warm_up(joined.bars.slice(0, past))
+    last = int(joined.bars.ts_event[past - 1])
+    return JoinedSource(streaming, OTHER, last_ts=last, bar_ns=MINUTE_NS, fetch=joined.fetch, pool=Pool())
+
+
+def test_a_successor_reads_to_the_last_bit_as_one_that_was_there_from_the_start(joined: Joined) -> None:
+    expected = precompute(OTHER, joined.bars).features
+    successor = _successor(joined, PAST)
+    lately = [_live(joined.bars, i) for i in range(PAST - 5, PAST + 10)]  # some of them it knows
+    assert successor.catch_up(lately)
+    assert successor.last_ts == joined.bars.ts_event[PAST + 9]
+    heard = [
+        list(successor.reading(_live(joined.bars, i)).features.values()) for i in range(PAST + 10, PAST + 40)
+    ]
+    assert np.array_equal(np.array(heard), expected[PAST + 10 : PAST + 40])
+    assert joined.fetched == []
+
+
+def test_a_successor_that_misses_a_bar_fetches_it_as_any_other(joined: Joined) -> None:
+    successor = _successor(joined, PAST)
+    assert not successor.catch_up([_live(joined.bars, i) for i in (PAST + 2, PAST + 3)])
+    assert successor.last_ts == joined.bars.ts_event[PAST - 1]
+    successor.reading(_live(joined.bars, PAST + 4))
+    read = successor.reading(_live(joined.bars, PAST + 5))
+    assert list(read.features.values()) == precompute(OTHER, joined.bars).features[PAST + 5].tolist()

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.protect import Cancel, Modify, Place, WorkingOrder, match_protection
+from strategies.protect import Cancel, Modify, Place, WorkingOrder, match_protection, within_reach
 from strategies.trade import Rung
 
 ONE = (Rung(10_400, 20),)
@@ -19,6 +19,14 @@ def test_an_unprotected_long_gets_a_stop_first_and_then_its_targets():
         Place("target", -1, 5, 10_600, 1),
         Place("target", -1, 10, 11_000, 2),
     )
+
+
+def test_a_target_that_the_market_has_passed_is_sent_within_one_per_cent_of_it():
+    assert within_reach(-1, 10_400, 12_000.0) == 11_880
+    assert within_reach(1, 10_400, 9_000.0) == 9_090
+    assert within_reach(-1, 10_400, 10_450.0) == 10_400
+    assert within_reach(-1, 10_400, 10_000.0) == 10_400
+    assert within_reach(1, 10_400, 11_000.0) == 10_400
 
 
 def test_a_short_is_protected_by_buys():

@@ -30,6 +30,7 @@ class Moment(NamedTuple):
     `what` names the change: the request's path, or the event's type and status. `position` is signed. Entry
     orders are open ones that may make a position larger; `orders_open` counts all, conditional ones included.
     `stop_covers`: conditional stops that work at the venue close the whole position (true without one).
+    On spot a position is the whole lots of the coins, free and locked, zero for what cannot be sold.
     `entry_price` is zero without a position, `mark` is zero before there is one.
     """
 
@@ -89,6 +90,7 @@ class Request(NamedTuple):
     `method` is GET, POST, PUT, DELETE, or WS with the API method as `path`. `status` is the HTTP status, and
     `code` the venue's error code (0: carried out). Both are None when the request was never looked at.
     `faulted`: a fault spoiled the request or its answer, so the client may have been told something else.
+    `message` is the venue's text of an error.
     """
 
     wall_ns: int
@@ -98,6 +100,7 @@ class Request(NamedTuple):
     status: int | None
     code: int | None
     faulted: bool = False
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,8 @@ class Evidence:
     had ended or, if the ending is a kill, after one more start that ended with a signal. `audit` has every
     readable line in the order of the files; `audit_unreadable` counts the others. `settled` is whether the
     node came to rest within the time allowed after all faults were taken back: holding with a stop and
-    nothing else open but targets, or flat with nothing open.
+    nothing else open but targets, or flat with nothing open. On spot the ledger is that of
+    `spot_evidence.spot_ledger_of`, and `trade_walls` has when each trade was told (ns), by trade id.
     """
 
     scenario: Scenario
@@ -142,6 +146,7 @@ class Evidence:
     audit: tuple[Mapping[str, Any], ...]
     audit_unreadable: int
     node_view: NodeView
+    trade_walls: Mapping[int, int] = field(default_factory=dict)
 
 
 class Violation(NamedTuple):

@@ -10,12 +10,13 @@ from typing import Any
 
 from live.rehearsal.campaign.scenario import Fault
 
-__all__ = ["FAULT_CLASSES", "make_faults"]
+__all__ = ["FAULT_CLASSES", "SPOT_FAULT_CLASSES", "make_faults"]
 
 Values = dict[str, Any]
 Maker = Callable[[Random, float, str], list[Values]]
 _ORDERS = "*rder*"  # REST and WebSocket: order, algoOrder, openOrders
 _STOPS = "*lgoOrder*"
+_LISTS = "*rderList*"
 
 
 def _when(random: Random, *, most: int = 4) -> Values:
@@ -155,8 +156,36 @@ FAULT_CLASSES: Mapping[str, Maker] = {
 }
 
 
+# not played on spot: what only perpetuals have, and a venue that forgets coins for which someone has paid
+_NOT_SPOT = (
+    "amnesia",
+    "close_user",
+    "margin_2019",
+    "move_mark_down",
+    "move_mark_up",
+    "price_4xxx",
+    "reduce_2022",
+    "stop_4xxx",
+    "trigger_2021",
+)
+SPOT_FAULT_CLASSES: Mapping[str, Maker] = {
+    name: make for name, make in FAULT_CLASSES.items() if name not in _NOT_SPOT
+} | {
+    "filter_1013": _error(-1013),
+    "list_2010": _error(-2010, _LISTS, message="Stop price would trigger immediately."),
+    "lose_list": _request("lose_answer", _LISTS),
+    "drop_list": _request("drop_request", _LISTS),
+}
+
+
 def make_faults(
-    classes: tuple[str, ...], random: Random, *, speed: float, symbols: tuple[str, ...], trading_secs: float
+    classes: tuple[str, ...],
+    random: Random,
+    *,
+    speed: float,
+    symbols: tuple[str, ...],
+    trading_secs: float,
+    table: Mapping[str, Maker] = FAULT_CLASSES,
 ) -> tuple[Fault, ...]:
     """The faults of some classes, each at a random time of the scenario; some before the node starts."""
     faults: list[Fault] = []
@@ -164,6 +193,6 @@ def make_faults(
         at_secs: float | None = round(random.uniform(0.0, trading_secs * 0.6), 2)
         if random.random() < 0.15 and name not in ("amnesia", "restart_venue"):
             at_secs = None
-        for values in FAULT_CLASSES[name](random, speed, random.choice(symbols)):
+        for values in table[name](random, speed, random.choice(symbols)):
             faults.append(Fault(values={"name": f"{name}-{len(faults)}", **values}, at_secs=at_secs))
     return tuple(faults)

@@ -6,7 +6,7 @@ pair comes before any pair comes again.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -14,7 +14,20 @@ from live.rehearsal.campaign.fault_classes import FAULT_CLASSES, make_faults
 from live.rehearsal.campaign.scenario import Ending, Kill, Market, Move, Scenario, Toward
 from live.rehearsal.campaign.steps import STEPS
 
-__all__ = ["COMBINED", "FAULT_CYCLE", "KILL_CYCLE", "NONE", "scenario_of", "shares"]
+__all__ = [
+    "COMBINED",
+    "FAULT_CYCLE",
+    "KILL_CYCLE",
+    "NONE",
+    "SIGNAL",
+    "make_ending",
+    "make_kills",
+    "make_market",
+    "make_moves",
+    "run_file",
+    "scenario_of",
+    "shares",
+]
 
 NONE = "none"
 COMBINED = "combined"
@@ -22,6 +35,14 @@ FAULT_CYCLE = tuple(FAULT_CLASSES) + (NONE,) * 18 + (COMBINED,) * 7
 KILL_CYCLE = STEPS + (NONE,) * 12
 _SYMBOLS = ("BTCUSDT", "ETHUSDT")
 _DECIMALS = 2
+# no thresholds: a jump of the price makes an entry
+SIGNAL = {
+    "min_strength": 0.01,
+    "full_strength": 2.0,
+    "min_volatility_ratio": 0.01,
+    "max_volatility_ratio": 10.0,
+    "require_breakout": False,
+}
 _MOST = {"preflight": 12, "connecting": 1, "reconciling": 3, "cancel_received": 3}
 
 
@@ -41,7 +62,7 @@ def scenario_of(seed: int) -> Scenario:
     fault, step = FAULT_CYCLE[seed % len(FAULT_CYCLE)], KILL_CYCLE[seed % len(KILL_CYCLE)]
     symbols = _SYMBOLS if random.random() < 0.25 else random.sample(_SYMBOLS, 1)
     trading_secs = round(random.uniform(5.0, 9.0), 1)
-    market = _market(random, step)
+    market = make_market(random, step)
     classes: tuple[str, ...] = () if fault == NONE else (fault,)
     if fault == COMBINED:
         classes = tuple(random.sample(sorted(set(FAULT_CLASSES) - {"amnesia"}), random.randint(2, 4)))
@@ -52,26 +73,28 @@ def scenario_of(seed: int) -> Scenario:
         leverage=5,
         market=market,
         run=_run(random, tuple(symbols), step),
-        moves=_moves(random, tuple(symbols), trading_secs, step),
+        moves=make_moves(random, tuple(symbols), trading_secs, step),
         faults=make_faults(
             classes, random, speed=market.speed, symbols=tuple(symbols), trading_secs=trading_secs
         ),
-        kills=_kills(random, step, trading_secs),
+        kills=make_kills(random, step, trading_secs),
         trading_secs=trading_secs,
-        ending=_ending(random, step),
+        ending=make_ending(random, step),
         fault_classes=classes,
         kill_steps=() if step == NONE else (step,),
     )
 
 
-def _ending(random: Random, step: str) -> Ending:
+def make_ending(random: Random, step: str) -> Ending:
+    """How it ends: flattened where the step is of the exit."""
     if step.startswith(("exit", "before_exit")):
         return "flatten"
     endings: tuple[Ending, ...] = ("keep", "flatten", "kill")
     return random.choices(endings, (5, 4, 1))[0]
 
 
-def _market(random: Random, step: str) -> Market:
+def make_market(random: Random, step: str) -> Market:
+    """The market: thin where the entry is to fill in parts."""
     thin = step == "entry_partial" or random.random() < 0.2
     return Market(
         minute_volatility_bps=round(random.choice((3.0, 8.0, 15.0, 30.0)) * random.uniform(0.8, 1.2), 1),
@@ -83,12 +106,15 @@ def _market(random: Random, step: str) -> Market:
     )
 
 
-def _kills(random: Random, step: str, trading_secs: float) -> tuple[Kill, ...]:
+def make_kills(
+    random: Random, step: str, trading_secs: float, steps: Sequence[str] = STEPS
+) -> tuple[Kill, ...]:
+    """A kill at a step, and sometimes more of them at any of the `steps`; none for the step `none`."""
     kills = []
     if step != NONE:
         kills.append(_kill(random, step, trading_secs))
         while step != "shutdown" and len(kills) < 3 and random.random() < 0.2:
-            more = random.choice([name for name in STEPS if name != "shutdown"])
+            more = random.choice([name for name in steps if name != "shutdown"])
             kills.append(_kill(random, more, trading_secs))
     return tuple(kills)
 
@@ -109,6 +135,11 @@ def _kill(random: Random, step: str, trading_secs: float) -> Kill:
 
 def _run(random: Random, symbols: tuple[str, ...], step: str) -> dict[str, Any]:
     strategies = [_strategy(random, symbol, step) for symbol in symbols]
+    return run_file(strategies, {"starting_balance": 100_000.0, "leverage": 5.0})
+
+
+def run_file(strategies: list[dict[str, Any]], venue: dict[str, float]) -> dict[str, Any]:
+    """A run file but for its catalog."""
     return {
         "name": "campaign",
         "data": {
@@ -120,7 +151,7 @@ def _run(random: Random, symbols: tuple[str, ...], step: str) -> dict[str, Any]:
         "strategies": strategies,
         # the rehearsal's minutes are shorter than the node's
         "risk": {"mode_max_age_secs": 1e6, "kill_switch": {"stale_data_pause_secs": None}},
-        "venue": {"starting_balance": 100_000.0, "leverage": 5.0},
+        "venue": venue,
     }
 
 
@@ -129,13 +160,7 @@ def _strategy(random: Random, symbol: str, step: str) -> dict[str, Any]:
         "use": "momentum_leverage",
         "name": f"momentum_{symbol[:3].lower()}",
         "instrument": f"{symbol}-PERP.BINANCE",
-        "signal": {
-            "min_strength": 0.01,
-            "full_strength": 2.0,
-            "min_volatility_ratio": 0.01,
-            "max_volatility_ratio": 10.0,
-            "require_breakout": False,
-        },
+        "signal": dict(SIGNAL),
         "exit_on_opposite": step.startswith("exit") or random.random() < 0.4,
         "allow_short": random.random() < 0.85,
         "sizing": {
@@ -187,12 +212,18 @@ def _add_entry_and_time(random: Random, values: dict[str, Any], step: str) -> No
         values["time"] = time
 
 
-def _moves(random: Random, symbols: tuple[str, ...], trading_secs: float, step: str) -> tuple[Move, ...]:
+def make_moves(
+    random: Random,
+    symbols: tuple[str, ...],
+    trading_secs: float,
+    step: str,
+    first: tuple[Toward, ...] = ("up", "down"),
+) -> tuple[Move, ...]:
     """A jump that makes an entry, then others to where the kill step needs them."""
     moves = []
     for symbol in symbols:
         at_secs = random.uniform(0.2, 1.0)
-        toward: Toward = random.choice(("up", "down"))
+        toward: Toward = random.choice(first)
         moves.append(Move(at_secs=round(at_secs, 2), symbol=symbol, percent=_percent(random), toward=toward))
         while (at_secs := at_secs + random.uniform(0.8, 2.5)) < trading_secs - 0.5:
             toward = random.choice(("gain", "gain", "loss"))

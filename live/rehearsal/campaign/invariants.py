@@ -22,7 +22,7 @@ from live.rehearsal.campaign.timeline import (
     VenueOrder,
     covered_by,
     details,
-    episodes,
+    episodes_of,
     fault_spans,
     fills_of,
     instrument_symbol,
@@ -38,6 +38,7 @@ from live.rehearsal.specs import SymbolSpec
 
 __all__ = [
     "INVARIANTS",
+    "beyond_share",
     "check",
     "exit_code_truthful",
     "never_reversed",
@@ -64,11 +65,18 @@ _LIMIT_CODES = frozenset(
         *(4028, 4045, 4061, 4116, 4136, 4137, 4138, 4164, 4183, 4184),
     )
 )
+_SPOT_LIMIT_CODES = frozenset((-1003, -1013, -1015, -1021, -1022, -1111))
+_POOR = "insufficient balance"  # on spot, where one code has many reasons
 _FAR_CODES = (-4016, -4024)
 _MALFORMED = frozenset(range(-1130, -1099)) - {-1112}  # that one is an empty book
 _CLOCK_CODES = (-1021, -1022)
 _TOO_MANY = (418, 429)
-_LASTING = {"change_filters": _LIMIT_CODES, "skew_clock": frozenset(_CLOCK_CODES)}
+_LASTING = {
+    "change_filters": _LIMIT_CODES | _SPOT_LIMIT_CODES,
+    "halt_symbol": frozenset((-1013,)),  # on spot the market is closed
+    "restart_venue": frozenset((-1013,)),
+    "skew_clock": frozenset(_CLOCK_CODES),
+}
 _GOOD = ("flat", "protected")
 
 
@@ -150,18 +158,10 @@ def within_limit(evidence: Evidence) -> list[Violation]:
     lowest of the last closes that the node had seen. The equity is the highest that the account ever had.
     """
     run, equity = evidence.scenario.run, _highest_equity(evidence) * _EQUITY_SLACK
-    found, all_moments = [], states(evidence)
+    found, all_moments = list[Violation](), states(evidence)
     for strategy in run["strategies"]:
-        symbol = instrument_symbol(strategy["instrument"])
         share = Decimal(str(SizingConfig.model_validate(strategy.get("sizing", {})).max_position_pct)) / 100
-        closes = _closes(evidence, strategy["instrument"])
-        for moment in _growths(all_moments.get(symbol, [])):
-            notional = abs(moment.position) * _lowest_close(closes, moment)
-            if notional > equity * share:
-                text = (
-                    f"{symbol} holds {moment.position} worth {notional:.2f}, more than {equity * share:.2f}"
-                )
-                found.append(Violation("within_limit", text, moment.wall_ns))
+        found += beyond_share(evidence, strategy["instrument"], equity * share)
     risk = RiskConfig.model_validate(run.get("risk", {}))
     most = equity * min(Decimal(str(risk.max_leverage)), Decimal(evidence.scenario.leverage))
     growths = sorted((g for moments in all_moments.values() for g in _growths(moments)), key=_when)
@@ -172,6 +172,16 @@ def within_limit(evidence: Evidence) -> list[Violation]:
             text = f"all positions are worth {gross:.2f}, more than {most:.2f}"
             found.append(Violation("within_limit", text, moment.wall_ns))
     return found
+
+
+def beyond_share(evidence: Evidence, instrument: str, most: Decimal) -> Iterator[Violation]:
+    """Where a position has grown to more than `most` (quote currency)."""
+    symbol, closes = instrument_symbol(instrument), _closes(evidence, instrument)
+    for moment in _growths(states(evidence).get(symbol, [])):
+        notional = abs(moment.position) * _lowest_close(closes, moment)
+        if notional > most:
+            text = f"{symbol} holds {moment.position} worth {notional:.2f}, more than {most:.2f}"
+            yield Violation("within_limit", text, moment.wall_ns)
 
 
 def _highest_equity(evidence: Evidence) -> Decimal:
@@ -256,7 +266,7 @@ def _approval_of(
 
 def _doubled(evidence: Evidence, approved: Mapping[int, Decimal]) -> Iterator[Violation]:
     entries = [order for order in opening_orders(evidence) if order.role == "entry"]
-    for episode in episodes(fills_of(evidence)):
+    for episode in episodes_of(evidence):
         mine = [o for o in entries if o.symbol == episode.symbol and o.executed and _is_in(episode, o)]
         most = max((approved.get(order.number, order.quantity) for order in mine), default=ZERO)
         total = sum((order.executed for order in mine), ZERO)
@@ -276,10 +286,10 @@ def _is_in(episode: Episode, order: VenueOrder) -> bool:
 def stop_never_loosened(evidence: Evidence) -> list[Violation]:
     """From stop to stop of one position the trigger only ever comes nearer, through restarts as well."""
     found = []
-    spans = episodes(fills_of(evidence))
+    spans = episodes_of(evidence)
     last: dict[Episode, VenueOrder] = {}
     for order in venue_orders(evidence):
-        if not order.algo or order.role != "stop":
+        if not (order.algo or order.type == "STOP_LOSS") or order.role != "stop":
             continue
         episode = next((e for e in spans if e.symbol == order.symbol and e.has(order.created_ms)), None)
         if episode is None or (episode.side > 0) != (order.side == "SELL"):
@@ -303,7 +313,8 @@ def within_filters(evidence: Evidence) -> list[Violation]:
     doing, which jumped: told is only one that is sent again.
     """
     excuses = fault_spans(evidence, SECOND_NS)
-    refused = [r for r in evidence.requests if _is_refused(r) and not _is_excused(r, excuses)]
+    codes = _LIMIT_CODES if evidence.scenario.kind == "um" else _SPOT_LIMIT_CODES
+    refused = [r for r in evidence.requests if _is_refused(r, codes) and not _is_excused(r, excuses)]
     times = Counter(_wish(r) for r in refused)
     found = [
         Violation("within_filters", f"{r.method} {r.path} was refused with {r.code} ({r.status})", r.wall_ns)
@@ -321,11 +332,11 @@ def _wish(request: Request) -> tuple[str | None, ...]:
     return tuple(request.params.get(name) for name in ("symbol", "side", "price"))
 
 
-def _is_refused(request: Request) -> bool:
+def _is_refused(request: Request, codes: frozenset[int]) -> bool:
     if request.faulted:
         return False
     code = request.code or 0
-    return request.status in _TOO_MANY or code in _LIMIT_CODES or code in _MALFORMED
+    return request.status in _TOO_MANY or code in codes or code in _MALFORMED or _POOR in request.message
 
 
 def _is_excused(request: Request, excuses: list[tuple[str, Span]]) -> bool:

@@ -14,7 +14,7 @@ from live.rehearsal.campaign.timeline import (
     covered_by,
     dead_spans,
     details,
-    episodes,
+    episodes_of,
     fault_spans,
     fill_walls,
     fills_of,
@@ -26,7 +26,15 @@ from live.rehearsal.campaign.timeline import (
     venue_orders,
 )
 
-__all__ = ["audit_complete", "money", "risk_across_restarts"]
+__all__ = [
+    "CENT",
+    "audit_complete",
+    "balance_agrees",
+    "guard_remembers",
+    "has_changed_since",
+    "money",
+    "risk_across_restarts",
+]
 
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
@@ -59,13 +67,18 @@ def risk_across_restarts(evidence: Evidence) -> list[Violation]:
 
     An entry or a trade that a kill cut off within a second and a half may be missing from the guard's counts.
     """
+    texts = [*_streak(evidence), *_targets_again(evidence), *_plan(evidence)]
+    return guard_remembers(evidence) + [Violation("risk_across_restarts", text) for text in texts]
+
+
+def guard_remembers(evidence: Evidence) -> list[Violation]:
+    """Nothing that holds risk down is forgotten by a restart, and every entry is counted."""
     found = []
     for start in _starts(evidence):
         found += [
             Violation("risk_across_restarts", text, start.at_ns) for text in _forgotten(evidence, start)
         ]
-    texts = [*_entries_counted(evidence), *_streak(evidence), *_targets_again(evidence), *_plan(evidence)]
-    return found + [Violation("risk_across_restarts", text) for text in texts]
+    return found + [Violation("risk_across_restarts", text) for text in _entries_counted(evidence)]
 
 
 def _starts(evidence: Evidence) -> Iterator[_Start]:
@@ -163,7 +176,7 @@ def _streak(evidence: Evidence) -> Iterator[str]:
 def _closed(evidence: Evidence) -> list[tuple[Episode, list[Fill]]]:
     """The positions that are over, in the order of their ends, with their fills."""
     fills = fills_of(evidence)
-    over = sorted((e for e in episodes(fills) if e.ended_ms is not None), key=lambda e: e.ended_ms or 0)
+    over = sorted((e for e in episodes_of(evidence) if e.ended_ms is not None), key=lambda e: e.ended_ms or 0)
     return [(e, [f for f in fills if f.symbol == e.symbol and e.first <= f.trade_id <= e.last]) for e in over]
 
 
@@ -177,7 +190,7 @@ def _targets_again(evidence: Evidence) -> Iterator[str]:
     unheard = {f.order_id for f in fills_of(evidence) if covered_by(walls.get(f.trade_id, 0), dead)}
     ladders = {instrument_symbol(s["instrument"]): _shares(s) for s in evidence.scenario.run["strategies"]}
     orders = [order for order in venue_orders(evidence) if order.executed]
-    for episode in episodes(fills_of(evidence)):
+    for episode in episodes_of(evidence):
         mine = [o for o in orders if o.symbol == episode.symbol and episode.has(o.updated_ms)]
         if any(o.number in unheard for o in mine if o.role == "target"):
             continue
@@ -212,7 +225,7 @@ def _plan(evidence: Evidence) -> Iterator[str]:
             continue
         symbol = instrument_symbol(state["instrument"])
         spec, amount = evidence.specs[symbol], held.get(symbol, ZERO)
-        if not amount or _has_changed_since(evidence, symbol, evidence.lives[-1]):
+        if not amount or has_changed_since(evidence, symbol, evidence.lives[-1]):
             continue
         if state["held_lots"] * spec.step != amount:
             yield f"{name} holds {state['held_lots'] * spec.step} {symbol}, the venue has {amount}"
@@ -226,7 +239,7 @@ def _plan(evidence: Evidence) -> Iterator[str]:
             yield f"{name} has its stop at {level}, the venue has it at {stops[0]}"
 
 
-def _has_changed_since(evidence: Evidence, symbol: str, life: Life) -> bool:
+def has_changed_since(evidence: Evidence, symbol: str, life: Life) -> bool:
     """Whether the venue's state has changed at the very end of a life, or after it."""
     moments = states(evidence).get(symbol, [])
     return bool(moments) and moments[-1].wall_ns > life.ended_ns - 2 * SECOND_NS
@@ -324,11 +337,20 @@ def money(evidence: Evidence) -> list[Violation]:
     view = evidence.node_view
     if view.wall_ns is None or has_forgotten(evidence):
         return found
-    wallets = _wallets_at(evidence, view.wall_ns)
-    if view.balance is None or not any(abs(view.balance - wallet) < CENT for wallet in wallets):
-        text = f"the node believes to have {view.balance}, the venue says {wallets[-1]}"
-        found.append(Violation("money", text, view.wall_ns))
+    found += balance_agrees(evidence)
     return found + [Violation("money", text, view.wall_ns) for text in _last_positions(evidence)]
+
+
+def balance_agrees(evidence: Evidence) -> list[Violation]:
+    """The cash that the node believed to have when it last wrote its books is what the venue had then."""
+    view = evidence.node_view
+    if view.wall_ns is None:
+        return []
+    wallets = _wallets_at(evidence, view.wall_ns)
+    if view.balance is not None and any(abs(view.balance - wallet) < CENT for wallet in wallets):
+        return []
+    text = f"the node believes to have {view.balance}, the venue says {wallets[-1]}"
+    return [Violation("money", text, view.wall_ns)]
 
 
 def _wallets_at(evidence: Evidence, wall_ns: int) -> list[Decimal]:

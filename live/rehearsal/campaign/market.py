@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 
 from catalog.columns import Grid
-from catalog.instruments import find_spec
+from catalog.instruments import Market, find_spec
 from live.rehearsal.market_feeds import Ticks
 from live.rehearsal.market_path import MinuteBar, minute_rng
 
@@ -32,13 +32,14 @@ class WalkFeed:
     history: int
     seed: int
     volatility_bps: float
+    kind: Market = "um"
     price: Grid = field(init=False)
     size: Grid = field(init=False)
     end_ms: int = field(init=False)
     _bars: dict[int, MinuteBar] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        spec = find_spec(self.symbol, "um")
+        spec = find_spec(self.symbol, self.kind)
         self.price, self.size = Grid.of(spec.tick), Grid.of(spec.step)
         self.end_ms = self.start_ms + self.minutes * MINUTE_MS
         self._bars = self._walk(float(spec.tick), float(spec.step))

@@ -28,7 +28,10 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """One fill as the venue reported it; `realized` is before commission, `commission` what was paid."""
+    """One fill as the venue reported it; `realized` is before commission, `commission` what was paid.
+
+    `coins_paid` is what was paid of the coins that were bought, on spot.
+    """
 
     trade_id: int
     order_id: int
@@ -41,6 +44,7 @@ class Fill:
     commission: Decimal
     maker: bool
     ts_ms: int
+    coins_paid: Decimal = ZERO
 
     @classmethod
     def from_ledger(cls, row: Mapping[str, Any]) -> Self:
@@ -57,12 +61,13 @@ class Fill:
             commission=Decimal(row["commission"]),
             maker=bool(row["maker"]),
             ts_ms=int(row["ts_ms"]),
+            coins_paid=Decimal(row.get("coins_paid", "0")),
         )
 
     @property
     def signed(self) -> Decimal:
-        """The quantity, negative for a sale."""
-        return self.quantity if self.side == "BUY" else -self.quantity
+        """What it changes a position by: the quantity, negative for a sale."""
+        return (self.quantity if self.side == "BUY" else -self.quantity) - self.coins_paid
 
 
 class Held(NamedTuple):

@@ -21,7 +21,8 @@ from live.rehearsal.campaign.market import WalkFeed
 from live.rehearsal.campaign.nodes import Node, Nodes
 from live.rehearsal.campaign.record import believed, node_view, outcome_of, read_audit
 from live.rehearsal.campaign.scenario import Fault, Kill, Move, Scenario
-from live.rehearsal.campaign.steps import IN_NODE
+from live.rehearsal.campaign.spot_evidence import spot_ledger_of
+from live.rehearsal.campaign.steps import in_node
 from live.rehearsal.campaign.watch import MOVE, StampedLog, Watch
 from live.rehearsal.control import ledger
 from live.rehearsal.demo_keys import demo_keys
@@ -29,6 +30,7 @@ from live.rehearsal.fault_script import parse_fault
 from live.rehearsal.market import MarketSettings
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
+from live.rehearsal.spot_specs import spot_spec
 from live.venues import REHEARSAL_SEED
 
 __all__ = ["Played", "play"]
@@ -80,9 +82,18 @@ def make_session(scenario: Scenario) -> Session:
     market = scenario.market
     minutes = round(market.speed * (scenario.trading_secs + 120) / 60 + market.start_speed * 10 + 400)
     feeds = [
-        WalkFeed(name, _START_MS, minutes, _HISTORY_MINUTES, scenario.seed, market.minute_volatility_bps)
+        WalkFeed(
+            name,
+            _START_MS,
+            minutes,
+            _HISTORY_MINUTES,
+            scenario.seed,
+            market.minute_volatility_bps,
+            scenario.kind,
+        )
         for name in scenario.symbols
     ]
+    rules_of = spot_spec if scenario.kind == "spot" else SymbolSpec.from_catalog
     settings = MarketSettings(
         seed=scenario.seed,
         spread_bps=market.spread_bps,
@@ -94,7 +105,7 @@ def make_session(scenario: Scenario) -> Session:
     return Session(
         Plan(
             feeds=feeds,
-            specs=[SymbolSpec.from_catalog(find_spec(name, "um")) for name in scenario.symbols],
+            specs=[rules_of(find_spec(name, scenario.kind)) for name in scenario.symbols],
             keys=demo_keys(REHEARSAL_SEED).ring,
             market=settings,
             speed=market.start_speed,
@@ -102,6 +113,7 @@ def make_session(scenario: Scenario) -> Session:
             history=_HISTORY_MINUTES,
             balances={"USDT": Decimal(scenario.balance)},
             leverage=scenario.leverage,
+            market_kind=scenario.kind,
         )
     )
 
@@ -161,9 +173,9 @@ class _Player:
         """Start a node; returns when it trades or has ended."""
         self.session.set_speed(min(self._scenario.market.start_speed, self.session.clock.speed))
         before = None
-        if kill is not None and kill.step in IN_NODE:
-            role, after = IN_NODE[kill.step]
-            before = {"role": role, "nth": kill.nth, "after": after}
+        handed = None if kill is None else in_node(kill.step)
+        if kill is not None and handed is not None:
+            before = {"role": handed[0], "nth": kill.nth, "after": handed[1]}
         self._started_ns, self._ready_ns, self._ended_by = time.time_ns(), None, "itself"
         output = self._folder / f"node-{len(self._lives)}.log"
         node = self._node = await self._nodes.start(self._arguments(), output, before)
@@ -207,7 +219,7 @@ class _Player:
         self.cpu_secs += end.cpu_secs
         if end.code == -signal.SIGKILL and self._ended_by in ("itself", "end"):
             self._ended_by = "kill"  # by its own hand
-            step = next((k.step for k in self._scenario.kills if k.step in IN_NODE), "")
+            step = next((k.step for k in self._scenario.kills if in_node(k.step)), "")
             self.watch.counts[step] += 1
             self.watch.note_kill(step)
         outcome = outcome_of(self._folder / f"node-{len(self._lives)}.log")
@@ -339,7 +351,9 @@ class _Player:
         return all(
             moment.stop_covers if moment.position else moment.orders_open == moment.entry_orders_open
             for moment in moments
-        ) and believed(self._folder / "state") == {m.symbol: m.position for m in moments if m.position}
+        ) and believed(self._folder / "state", self._scenario.kind) == {
+            m.symbol: m.position for m in moments if m.position
+        }
 
     async def _kill_at_end(self, kill: Kill | None) -> None:
         node = self._node
@@ -370,9 +384,11 @@ class _Player:
         """What is left."""
         self.watch.look("end")
         audit, unreadable = read_audit(self._folder / "state")
+        specs = {spec.symbol: spec for spec in self.session.plan.specs}
+        own = ledger(self.session)["main"]
         return Evidence(
             scenario=self._scenario,
-            specs={spec.symbol: spec for spec in self.session.plan.specs},
+            specs=specs,
             lives=tuple(self._lives),
             kills=tuple(self.watch.kills),
             moments=tuple(self.watch.moments),
@@ -380,9 +396,10 @@ class _Player:
             faults_cleared_ns=self._cleared_ns,
             ended_ns=time.time_ns(),
             settled=self._settled,
-            ledger=ledger(self.session)["main"],
+            ledger=spot_ledger_of(own, specs) if self._scenario.kind == "spot" else own,
             requests=tuple(self.watch.requests),
             audit=audit,
             audit_unreadable=unreadable,
             node_view=node_view(self._folder / "state", audit),
+            trade_walls=dict(self.watch.trade_walls),
         )

@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 
 from live.rehearsal.campaign.evidence import Violation
-from live.rehearsal.campaign.generate import scenario_of
 from live.rehearsal.campaign.results import HARNESS, Result
+from live.rehearsal.campaign.scenario import Kind
+from live.rehearsal.campaign.variants import VARIANTS
 from live.rehearsal.campaign.worker import work
 from live.rehearsal.campaign.zygote import fork_process
 
@@ -26,14 +27,15 @@ _PART = 1 << 20
 
 
 class _Worker:
-    def __init__(self, keep: Path, others: Iterable[socket.socket]) -> None:
+    def __init__(self, keep: Path, others: Iterable[socket.socket], kind: Kind) -> None:
         self.jobs, theirs = socket.socketpair()
+        self.kind = kind
         self.seed: int | None = None
         self.text = b""
 
         def run() -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the campaign, which ends this
-            return work(theirs, keep)
+            return work(theirs, keep, kind)
 
         self.pid = fork_process(run, close=(self.jobs, *others))
         theirs.close()
@@ -48,7 +50,12 @@ class _Worker:
 
 
 def play_all(
-    seeds: Iterable[int], jobs: int, keep: Path, *, idle: Callable[[], None] | None = None
+    seeds: Iterable[int],
+    jobs: int,
+    keep: Path,
+    kind: Kind = "um",
+    *,
+    idle: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
     """The results as they come; `idle` is called about once a second."""
     left = deque(seeds)
@@ -56,7 +63,7 @@ def play_all(
     try:
         while left or any(worker.seed is not None for worker in workers):
             while left and len(workers) < jobs:
-                workers.append(_Worker(keep, [worker.jobs for worker in workers]))
+                workers.append(_Worker(keep, [worker.jobs for worker in workers], kind))
             for worker in workers:
                 if left and worker.seed is None:
                     worker.give(left.popleft())
@@ -79,8 +86,8 @@ def _received(worker: _Worker, workers: list[_Worker]) -> Iterator[Result]:
         worker.end()
         if worker.seed is not None:
             text = "the worker died; its traceback is above"
-            ending = scenario_of(worker.seed).ending
-            yield Result.of(worker.seed, ending, violations=(Violation(HARNESS, text),))
+            ending = VARIANTS[worker.kind].scenario_of(worker.seed).ending
+            yield Result.of(worker.seed, ending, worker.kind, violations=(Violation(HARNESS, text),))
         return
     *lines, worker.text = (worker.text + part).split(b"\n")
     for line in lines:

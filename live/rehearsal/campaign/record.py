@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.instruments import read_exchange_info, symbol_of
 from live.rehearsal.campaign.evidence import NodeView
+from live.rehearsal.campaign.scenario import Kind
 
 __all__ = ["believed", "node_view", "outcome_of", "read_audit"]
 
@@ -28,7 +29,7 @@ def read_audit(state: Path) -> tuple[tuple[dict[str, Any], ...], int]:
     return tuple(records), unreadable
 
 
-def believed(state: Path) -> dict[str, Decimal]:
+def believed(state: Path, kind: Kind = "um") -> dict[str, Decimal]:
     """The positions by symbol that the strategies have last written down; flat ones are left out."""
     found = {}
     for path in state.glob("trade-*.json"):
@@ -37,7 +38,7 @@ def believed(state: Path) -> dict[str, Decimal]:
         if memory.get("held_lots"):
             symbol = symbol_of(memory["instrument"])
             # in the node's own lots: the step may have been another when it started
-            rules = read_exchange_info(state / "exchange_info.json", "um")
+            rules = read_exchange_info(state / "exchange_info.json", kind)
             found[symbol] = memory["held_lots"] * rules[symbol].step
     return found
 

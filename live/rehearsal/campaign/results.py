@@ -8,7 +8,9 @@ import msgspec
 
 from live.rehearsal.campaign.evidence import Bare, Violation
 from live.rehearsal.campaign.figures import Row, rows
-from live.rehearsal.campaign.generate import COMBINED, FAULT_CYCLE, KILL_CYCLE, NONE
+from live.rehearsal.campaign.generate import COMBINED, NONE
+from live.rehearsal.campaign.scenario import Kind
+from live.rehearsal.campaign.variants import VARIANTS
 
 __all__ = ["HARNESS", "Line", "Result", "Summary", "summarise"]
 
@@ -38,12 +40,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, int] = {}
 
     @classmethod
-    def of(cls, seed: int, ending: str, **values: Any) -> "Result":
-        """With the classes of the seed."""
+    def of(cls, seed: int, ending: str, kind: Kind = "um", **values: Any) -> "Result":
+        """With the classes of the seed in the campaign of a market."""
+        faults, kills = VARIANTS[kind].fault_cycle, VARIANTS[kind].kill_cycle
         return cls(
             seed=seed,
-            fault_class=FAULT_CYCLE[seed % len(FAULT_CYCLE)],
-            kill_step=KILL_CYCLE[seed % len(KILL_CYCLE)],
+            fault_class=faults[seed % len(faults)],
+            kill_step=kills[seed % len(kills)],
             ending=ending,
             **values,
         )

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Ending", "Fault", "Kill", "Market", "Move", "Scenario", "Toward"]
+__all__ = ["Ending", "Fault", "Kill", "Kind", "Market", "Move", "Scenario", "Toward"]
 
 Ending = Literal["keep", "flatten", "kill"]
+Kind = Literal["um", "spot"]
 Toward = Literal["up", "down", "gain", "loss"]
 
 
@@ -65,7 +66,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `run` is the run file but for the catalog and the addresses. `kills` are one a life: the second counts
     in the life after the first. `fault_classes` and `kill_steps` are what it was made for (`none` without).
     The moves, faults and kills lie within `trading_secs`; then all faults end and the node may settle. It is
-    stopped by SIGTERM and keeps or flattens, or is killed, started once more and then stopped.
+    stopped by SIGTERM and keeps or flattens, or is killed, started once more and then stopped. `kind` is the
+    market: USD-M futures or spot.
     """
 
     seed: int
@@ -81,3 +83,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending
     fault_classes: tuple[str, ...] = ()
     kill_steps: tuple[str, ...] = ()
+    kind: Kind = "um"

@@ -10,8 +10,11 @@ __all__ = ["arm"]
 
 
 def arm(role: str, nth: int, *, after: bool) -> None:
-    """SIGKILL this process at the `nth` order of a role, just before or just after it is submitted."""
-    send, seen = OrderDesk._send, 0
+    """SIGKILL this process at the `nth` order of a role, just before or just after it is submitted.
+
+    The role `list` is a target and a stop that are sent as one.
+    """
+    send, send_pair, seen = OrderDesk._send, OrderDesk.send_pair, 0
 
     def counted(desk: OrderDesk, order: Any, slot: Slot, *args: Any, **options: Any) -> None:
         nonlocal seen
@@ -23,4 +26,16 @@ def arm(role: str, nth: int, *, after: bool) -> None:
         if is_due:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def paired(desk: OrderDesk, *args: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == nth and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        send_pair(desk, *args)
+        if seen == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if role == "list":
+        OrderDesk.send_pair = paired  # type: ignore[method-assign, assignment]
+        return
     OrderDesk._send = counted  # type: ignore[method-assign, assignment]

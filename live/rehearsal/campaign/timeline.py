@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from nautilus_trader.adapters.binance import decode_binance_futures_client_order_id
-
 from live.rehearsal.campaign.evidence import Evidence, Moment
 from live.rehearsal.campaign.money import Fill
+from live.rehearsal.campaign.steps import own_id
+from live.rehearsal.specs import SymbolSpec
 
 __all__ = [
     "SECOND_NS",
@@ -24,6 +24,7 @@ __all__ = [
     "dead_spans",
     "details",
     "episodes",
+    "episodes_of",
     "fault_spans",
     "fill_walls",
     "fills_of",
@@ -31,6 +32,7 @@ __all__ = [
     "instrument_symbol",
     "is_near_kill",
     "kill_times",
+    "least_worth",
     "opening_orders",
     "overlap_ns",
     "records",
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 SECOND_NS = 1_000_000_000
+_ID_FIELDS = ("newClientOrderId", "clientAlgoId", "aboveClientOrderId", "belowClientOrderId")
+_LEAST = Decimal("1.05")  # of what the venue takes: a node reckons at its stop, which is lower
 _ROLE = re.compile(r".*-\d+([EASBTX])(\d+)")
 _NAMES = {"E": "entry", "A": "add", "S": "stop", "B": "bridge", "T": "target", "X": "exit"}
 
@@ -119,7 +123,7 @@ def opening_orders(evidence: Evidence) -> list[VenueOrder]:
 
 
 def _order(row: Mapping[str, Any]) -> VenueOrder:
-    client_id = decode_binance_futures_client_order_id(row["client_order_id"])
+    client_id = own_id(row["client_order_id"])
     role, rung = _role(client_id)
     return VenueOrder(
         number=int(row["order_id"]),
@@ -145,7 +149,7 @@ def _order(row: Mapping[str, Any]) -> VenueOrder:
 
 
 def _algo(row: Mapping[str, Any]) -> VenueOrder:
-    client_id = decode_binance_futures_client_order_id(row["client_algo_id"])
+    client_id = own_id(row["client_algo_id"])
     role, rung = _role(client_id)
     return VenueOrder(
         number=int(row["algo_id"]),
@@ -179,9 +183,9 @@ def sent_at(evidence: Evidence) -> dict[str, int]:
     """When the first request with a client id reached the venue (ns), by client id."""
     times: dict[str, int] = {}
     for request in evidence.requests:
-        named = request.params.get("newClientOrderId") or request.params.get("clientAlgoId")
-        if named and request.method in ("POST", "WS"):
-            times.setdefault(decode_binance_futures_client_order_id(named), request.wall_ns)
+        named = [request.params[name] for name in _ID_FIELDS if request.params.get(name)]
+        for client_id in named if request.method in ("POST", "WS") else ():
+            times.setdefault(own_id(client_id), request.wall_ns)
     return times
 
 
@@ -203,17 +207,34 @@ def fills_of(evidence: Evidence) -> list[Fill]:
     return sorted(fills, key=lambda fill: fill.trade_id)
 
 
-def episodes(fills: Iterable[Fill]) -> list[Episode]:
-    """The positions from flat to flat; a fill beyond zero ends one and begins the next."""
+def episodes_of(evidence: Evidence) -> list[Episode]:
+    """The positions that a scenario's fills made; on spot what cannot be sold is none."""
+    if evidence.scenario.kind == "um":
+        return episodes(fills_of(evidence))
+    return episodes(fills_of(evidence), {name: least_worth(spec) for name, spec in evidence.specs.items()})
+
+
+def least_worth(spec: SymbolSpec) -> Decimal:
+    """What coins are worth that can be sold at all, in quote currency; anything below is dust."""
+    return spec.min_notional * _LEAST
+
+
+def episodes(fills: Iterable[Fill], least: Mapping[str, Decimal] | None = None) -> list[Episode]:
+    """The positions from flat to flat; a fill beyond zero ends one and begins the next.
+
+    What is worth no more than `least` of its symbol (quote currency; nothing by default) counts as flat.
+    """
     held: dict[str, Decimal] = {}
     under_way: dict[str, Episode] = {}
     done = []
     for fill in fills:
         before = held.get(fill.symbol, Decimal(0))
         after = held[fill.symbol] = before + fill.signed
-        if before and (not after or before * after < 0):
+        is_flat = abs(after) * fill.price <= (least or {}).get(fill.symbol, Decimal(0))
+        is_through = before * after < 0
+        if fill.symbol in under_way and (is_flat or is_through):
             done.append(under_way.pop(fill.symbol)._replace(ended_ms=fill.ts_ms, last=fill.trade_id))
-        if after and (not before or before * after < 0):
+        if not is_flat and fill.symbol not in under_way:
             side, number = 1 if after > 0 else -1, fill.trade_id
             under_way[fill.symbol] = Episode(fill.symbol, side, fill.ts_ms, None, number, number)
     return sorted([*done, *under_way.values()], key=lambda episode: episode.begun_ms)
@@ -239,6 +260,8 @@ def fill_walls(evidence: Evidence) -> dict[int, int]:
     The market's time runs apart from the wall clock's, so it cannot tell. A fill that no moment explains, of
     before the venue lost its memory, is not there.
     """
+    if evidence.trade_walls:
+        return dict(evidence.trade_walls)
     walls: dict[int, int] = {}
     moments = states(evidence)
     for symbol in moments:

@@ -9,11 +9,13 @@ from typing import Any
 
 from live.rehearsal.campaign.evidence import FaultSpan, KillDone, Moment, Request
 from live.rehearsal.campaign.scenario import Kill
+from live.rehearsal.campaign.spot_evidence import spot_moment
 from live.rehearsal.campaign.steps import LATER_SECS, Phase, answer_steps, event_steps, request_steps
 from live.rehearsal.events import PositionView
 from live.rehearsal.faults import Injection
 from live.rehearsal.orders import AlgoOrder, Order
 from live.rehearsal.session import Session
+from live.rehearsal.spot_events import ExecutionReport
 
 __all__ = ["MOVE", "StampedLog", "Watch", "covers"]
 
@@ -21,7 +23,12 @@ ACCOUNT = "main"
 MOVE = "move"
 ZERO = Decimal(0)
 _SECRETS = ("signature", "timestamp", "recvWindow", "apiKey")
-_LATER = {"entry_accepted": "entry_answered", "stop_accepted": "stop_answered", "entry_filled": "entry_told"}
+_LATER = {
+    "entry_accepted": "entry_answered",
+    "entry_filled": "entry_told",
+    "list_accepted": "list_answered",
+    "stop_accepted": "stop_answered",
+}
 
 
 class StampedLog(deque[Injection]):
@@ -54,9 +61,11 @@ class Watch:
         self.requests: list[Request] = []
         self.kills: list[KillDone] = []
         self.counts: Counter[str] = Counter()
+        self.trade_walls: dict[int, int] = {}
         self.changed_at = time.monotonic()
         self._session = session
         self._symbols = tuple(symbols)
+        self._specs = {spec.symbol: spec for spec in session.plan.specs}
         self._last: dict[str, Moment] = {}
         self._asked: dict[int, int] = {}
         self._phase = Phase()
@@ -101,7 +110,8 @@ class Watch:
         place = self._asked.pop(id(params), None)
         if place is not None:
             done = self.requests[place]
-            self.requests[place] = done._replace(status=status, code=code, faulted=faulted)
+            message = str(body.get("msg", "")) if code else ""
+            self.requests[place] = done._replace(status=status, code=code, faulted=faulted, message=message)
         if method != "GET":
             self._look(params.get("symbol"), f"{method} {path} {status}")
         self._pass(answer_steps(method, path, params, status))
@@ -109,6 +119,8 @@ class Watch:
     def on_event(self, event: Any) -> None:
         """Note what it leaves; it may be a kill point."""
         order = getattr(event, "order", None)
+        if isinstance(event, ExecutionReport) and event.trade is not None:
+            self.trade_walls[event.trade.trade_id] = time.time_ns()
         word = getattr(event, "execution", "") or getattr(order, "status", "") or getattr(event, "reason", "")
         self._look(None if order is None else order.symbol, f"{type(event).__name__} {word}")
         self._pass(event_steps(event))
@@ -144,6 +156,8 @@ class Watch:
 
     def _moment(self, symbol: str, what: str) -> Moment:
         session = self._session
+        if session.plan.market_kind == "spot":
+            return spot_moment(session, self._specs[symbol], ACCOUNT, time.time_ns(), what)
         venue = session.venue
         (position,) = venue.positions(ACCOUNT, symbol)
         orders, algos = venue.open_orders(ACCOUNT, symbol), venue.open_algo_orders(ACCOUNT, symbol)

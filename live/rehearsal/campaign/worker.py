@@ -12,12 +12,12 @@ import msgspec
 
 from live.rehearsal.campaign.evidence import Evidence
 from live.rehearsal.campaign.exposure import unprotected
-from live.rehearsal.campaign.generate import scenario_of
-from live.rehearsal.campaign.invariants import check
 from live.rehearsal.campaign.nodes import Nodes
 from live.rehearsal.campaign.play import Played, play
 from live.rehearsal.campaign.results import Result
-from live.rehearsal.campaign.timeline import episodes, fills_of
+from live.rehearsal.campaign.scenario import Kind
+from live.rehearsal.campaign.timeline import episodes_of
+from live.rehearsal.campaign.variants import VARIANTS
 from live.rehearsal.campaign.zygote import fork_zygote
 
 __all__ = ["judge", "play_seed", "work"]
@@ -25,18 +25,18 @@ __all__ = ["judge", "play_seed", "work"]
 _LONGEST_SECS = 400.0
 
 
-def work(jobs: socket.socket, keep: Path) -> int:
+def work(jobs: socket.socket, keep: Path, kind: Kind = "um") -> int:
     """Play the seeds that come in, one a line, and answer each with its result; until the socket ends."""
     zygote, _ = fork_zygote()
-    asyncio.run(_work(jobs, zygote, keep))
+    asyncio.run(_work(jobs, zygote, keep, kind))
     return 0
 
 
-async def _work(jobs: socket.socket, zygote: socket.socket, keep: Path) -> None:
+async def _work(jobs: socket.socket, zygote: socket.socket, keep: Path, kind: Kind) -> None:
     jobs.setblocking(False)
     nodes, loop = Nodes(zygote), asyncio.get_running_loop()
     async for seed in _seeds(jobs):
-        result = await play_seed(seed, nodes, keep)
+        result = await play_seed(seed, nodes, keep, kind)
         await loop.sock_sendall(jobs, msgspec.json.encode(result) + b"\n")
     nodes.close()
 
@@ -49,9 +49,11 @@ async def _seeds(jobs: socket.socket) -> AsyncIterator[int]:
             yield int(line)
 
 
-async def play_seed(seed: int, nodes: Nodes, keep: Path, *, keep_all: bool = False) -> Result:
+async def play_seed(
+    seed: int, nodes: Nodes, keep: Path, kind: Kind = "um", *, keep_all: bool = False
+) -> Result:
     """Play and judge one seed; what failed is kept in `keep`/SEED, with everything the node wrote."""
-    scenario = scenario_of(seed)
+    scenario = VARIANTS[kind].scenario_of(seed)
     with tempfile.TemporaryDirectory(prefix=f"campaign-{seed}-") as name:
         async with asyncio.timeout(_LONGEST_SECS):
             played = await play(scenario, nodes, Path(name))
@@ -71,11 +73,12 @@ def judge(played: Played) -> Result:
     return Result.of(
         evidence.scenario.seed,
         evidence.scenario.ending,
+        evidence.scenario.kind,
         kills=tuple(kill.step for kill in evidence.kills),
         faults=tuple(span.kind for span in evidence.faults),
         lives=len(evidence.lives),
-        positions=len(episodes(fills_of(evidence))),
-        violations=tuple(check(evidence)),
+        positions=len(episodes_of(evidence)),
+        violations=tuple(VARIANTS[evidence.scenario.kind].check(evidence)),
         bare=tuple(unprotected(evidence)),
         node_cpu_secs=played.node_cpu_secs,
         venue_cpu_secs=played.venue_cpu_secs,

@@ -1,0 +1,82 @@
+"""Finds orders whose news must have been lost, and says which of them to ask the venue about. Pure.
+
+An order that the market has passed and that still rests has filled unheard, or soon will have. The engine's
+own checks find that in many seconds; asked about the one order, the venue answers within a round trip.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+__all__ = ["Market", "Resting", "Suspects"]
+
+_PASSED_NS = 500_000_000
+_LATE_NS = 1_500_000_000
+_AGAIN_NS = 1_000_000_000
+_LONGEST_NS = 8_000_000_000
+_MOST = 3
+
+
+class Market(NamedTuple):
+    """Where the market is, in price units; NaN for what is not known (it passes nothing)."""
+
+    bid: float
+    ask: float
+    mark: float
+
+
+class Resting(NamedTuple):
+    """An order that is not closed. `since` is when it was last heard of (ns UTC).
+
+    `kind`: "stop" waits for the mark price at `level`, "limit" for the other side's, "market" for nothing;
+    "changing" is one whose sending, move or cancel has not been answered.
+    """
+
+    order_id: str
+    kind: Literal["stop", "limit", "market", "changing"]
+    is_buy: bool
+    level: float
+    since: int
+
+
+class Suspects:
+    """Which orders to ask about, at most `_MOST` a call and each ever more rarely, from 1 s to 8 s apart."""
+
+    def __init__(self) -> None:
+        self._passed: dict[str, int] = {}
+        self._asked: dict[str, tuple[int, int]] = {}
+
+    def look(
+        self, orders: Iterable[Resting], market: Market, now: int, *, is_at_odds: bool = False
+    ) -> list[str]:
+        """The orders to ask about at `now` (ns UTC); `is_at_odds`: position and orders disagree, so all."""
+        orders = tuple(orders)
+        known = {order.order_id for order in orders}
+        self._passed = {key: since for key, since in self._passed.items() if key in known}
+        self._asked = {key: asked for key, asked in self._asked.items() if key in known}
+        asked = [
+            order.order_id
+            for order in orders
+            if (self._is_suspect(order, market, now) or is_at_odds) and self._is_due(order.order_id, now)
+        ][:_MOST]
+        for key in asked:
+            times = self._asked.get(key, (0, 0))[1]
+            self._asked[key] = (now + min(_AGAIN_NS << times, _LONGEST_NS), min(times + 1, 3))
+        return asked
+
+    def _is_suspect(self, order: Resting, market: Market, now: int) -> bool:
+        if order.kind == "changing":
+            return now - order.since > _LATE_NS
+        if order.kind != "market" and not _is_passed(order, market):
+            self._passed.pop(order.order_id, None)
+            return False
+        since = self._passed.setdefault(order.order_id, order.since if order.kind == "market" else now)
+        return now - since >= _PASSED_NS
+
+    def _is_due(self, order_id: str, now: int) -> bool:
+        return now >= self._asked.get(order_id, (now, 0))[0]
+
+
+def _is_passed(order: Resting, market: Market) -> bool:
+    if order.kind == "stop":
+        return market.mark >= order.level if order.is_buy else market.mark <= order.level
+    return market.ask <= order.level if order.is_buy else market.bid >= order.level

@@ -1,0 +1,101 @@
+"""A strategy's whole ticks and lots, and the prices and quantities that its venue takes for them."""
+
+import math
+from typing import Any
+
+from nautilus_trader.model import Price, Quantity
+from nautilus_trader.trading import Strategy
+
+from configs.errors import RunFailedError
+from strategies.setup import StrategySetup
+from strategies.trade import to_ticks
+
+__all__ = ["VenueGrid"]
+
+
+class VenueGrid:
+    """Plans count in the tick and step that a run was made for; live the venue may change them meanwhile."""
+
+    def __init__(self, strategy: Strategy, setup: StrategySetup) -> None:
+        self._strategy = strategy
+        self._setup = setup
+        self._instrument = setup.instrument
+        self._id = setup.instrument.id
+        self._digits = setup.instrument.price_precision
+        self._size_digits = setup.instrument.size_precision
+        self._step_size = setup.rules.step_size
+        self._units = 10.0**setup.instrument.price_precision
+        self._ticks_per_unit = setup.ticks_per_unit
+        self._grid: tuple[float, float] | None = None
+
+    def lots(self, quantity: Any) -> int:
+        """A quantity in whole lots, free of binary dust."""
+        return round(float(quantity) / self._step_size)
+
+    def size(self, lots: int) -> float:
+        """Lots in base units."""
+        return round(lots * self._step_size, self._size_digits)
+
+    def quantity(self, lots: int) -> Quantity:
+        """Lots as the engine's quantity."""
+        size = self.size(lots)
+        if self._grid is not None:
+            step = self._grid[1]
+            size = math.ceil(size / step - 1e-9) * step
+        made: Quantity = self._instrument.make_qty(size)
+        return made
+
+    def price(self, ticks: int) -> float:
+        """A level as a price, rounded as the instrument's prices are."""
+        return self.rounded(ticks * self._setup.rules.tick_size)
+
+    def rounded(self, price: float) -> float:
+        """A price as the instrument's prices are: the engine's floats are an ulp off for a quarter of all."""
+        return round(price * self._units) / self._units
+
+    def _level(self, ticks: int) -> Price:
+        return Price(self.price(self.on_grid(ticks)), self._digits)
+
+    # -- live ----------------------------------------------------------------------------------------------
+
+    def take_rules(self) -> None:
+        """Take the venue's own instrument; RunFailedError when it trades in other steps than were planned."""
+        found: Any = self._strategy.cache.instrument(self._id)
+        planned = self._instrument
+        if (
+            found is None
+            or float(found.price_increment) != float(planned.price_increment)
+            or float(found.size_increment) != float(planned.size_increment)
+        ):
+            raise RunFailedError(
+                f"{self._id}: the venue's tick and step are not those that the run was made for"
+            )
+        self._instrument, self._digits = found, found.price_precision
+
+    def renew_rules(self) -> bool:
+        """Take the instrument as the venue has it now; False when its tick or step has changed.
+
+        From then on levels are rounded to the new tick and sizes up to the new step: what is still sent
+        closes, and a reduce-only order closes no more than is held.
+        """
+        found: Any = self._strategy.cache.instrument(self._id)
+        rules = self._setup.rules
+        tick, step = found.price_increment.as_double(), found.size_increment.as_double()
+        self._instrument, self._digits = found, found.price_precision
+        if tick == rules.tick_size and step == rules.step_size:
+            self._grid = None
+            return True
+        self._grid = (tick, step)
+        return False
+
+    @property
+    def has_new_grid(self) -> bool:
+        """Whether the venue's tick or step is no longer that of the plans."""
+        return self._grid is not None
+
+    def on_grid(self, ticks: int) -> int:
+        """The level, in the plans' ticks, at which the venue takes an order."""
+        if self._grid is None:
+            return ticks
+        tick = max(self._grid[0], self._setup.rules.tick_size)
+        return to_ticks(round(self.price(ticks) / tick) * tick, self._ticks_per_unit)

@@ -1,0 +1,212 @@
+"""A live node on the spot rehearsal: entry, one list for all coins, target or stop, kill -9, faults."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.live_nodes import Node, Rehearsal, until
+from tests.spot_nodes import (
+    START,
+    assets,
+    open_orders,
+    spot_rehearsal,
+    spot_run_file,
+    trades_told,
+    wait_covered,
+)
+
+pytestmark = pytest.mark.slow
+
+DUST = Decimal("0.0001")
+
+
+@pytest.fixture
+def venue() -> Iterator[Rehearsal]:
+    with spot_rehearsal() as place:
+        yield place
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return spot_run_file(tmp_path)
+
+
+def enter(node: Node, venue: Rehearsal) -> int:
+    """The number of audit records when the entry was provoked."""
+    node.until_trading()
+    known = len(node.audit())
+    venue.jump(1)
+    wait_covered(node, known)
+    return known
+
+
+def assert_listed(venue: Rehearsal) -> None:
+    """All coins but dust are offered by one list of a target and a stop."""
+    orders, (free, locked) = open_orders(venue), assets(venue)["BTC"]
+    assert set(orders) == {"LIMIT_MAKER", "STOP_LOSS"}
+    assert {Decimal(order["quantity"]) for order in orders.values()} == {locked}
+    assert orders["LIMIT_MAKER"]["list_id"] == orders["STOP_LOSS"]["list_id"]
+    assert free < Decimal("0.00002")
+
+
+def until_over(node: Node, venue: Rehearsal, trades: int = 1) -> None:
+    until(lambda: len(trades_told(node)) >= trades or node.process.poll() is not None, "the end of the trade")
+    assert node.process.poll() is None, "".join(node.lines)
+    until(lambda: not open_orders(venue) or assets(venue)["BTC"][1] > 0, "no orphan")
+
+
+def assert_money(node: Node, venue: Rehearsal) -> None:
+    """What the node says it has earned is what the account has more, dust at the last sale's price.
+
+    A fill that was asked for, as its news were late, has no price: the node's estimate is within a jump's.
+    """
+    fills = [r["detail"] for r in node.audit() if r["kind"] == "order" and "last_px" in r["detail"]]
+    unpriced = sum(float(f["last_qty"]) for f in fills if float(f["last_px"]) == 0.0)
+    told = sum(trade["pnl"] for trade in trades_told(node))
+    cash, coins = sum(assets(venue)["USDT"]), sum(assets(venue)["BTC"])
+    assert coins < DUST
+    assert abs(told - float(cash - START)) < (float(coins) + 0.1 * unpriced) * 70_000 + 0.01
+
+
+@pytest.mark.parametrize(("percent", "reason"), [(8.0, "target"), (-4.0, "stop")])
+def test_coins_are_covered_by_one_list_from_entry_to_exit(
+    run: Path, venue: Rehearsal, tmp_path: Path, percent: float, reason: str
+) -> None:
+    with Node(run, tmp_path / "state", venue, "--set", "strategies.0.time.cool_off_bars=500") as node:
+        enter(node, venue)
+        assert_listed(venue)
+        venue.jump(percent)
+        until_over(node, venue)
+        assert trades_told(node)[0]["exit_reason"] == reason
+        assert_money(node, venue)
+        assert node.end() == 0
+
+
+def test_a_killed_node_takes_its_coins_up_again_and_sends_the_list_anew(
+    run: Path, venue: Rehearsal, tmp_path: Path
+) -> None:
+    quiet = ("--set", "strategies.0.time.cool_off_bars=500")
+    with Node(run, tmp_path / "state", venue, *quiet) as node:
+        enter(node, venue)
+        before = assets(venue)["BTC"]
+        node.kill()
+    with Node(run, tmp_path / "state", venue, *quiet) as node:
+        node.until_trading()
+        until(lambda: node.actions("adopt"), "adoption")
+        until(lambda: node.actions("cover")[-1]["step"] == "Pair", "the list")
+        until(lambda: set(open_orders(venue)) == {"LIMIT_MAKER", "STOP_LOSS"}, "the list at the venue")
+        assert_listed(venue)
+        assert assets(venue)["BTC"] == before
+        venue.jump(-4)
+        until_over(node, venue)
+        assert_money(node, venue)
+
+
+def test_what_sold_while_the_node_was_dead_is_booked_at_the_start(
+    run: Path, venue: Rehearsal, tmp_path: Path
+) -> None:
+    quiet = ("--set", "strategies.0.time.cool_off_bars=500")
+    with Node(run, tmp_path / "state", venue, *quiet) as node:
+        enter(node, venue)
+        node.kill()
+    venue.jump(8)
+    until(lambda: not open_orders(venue), "the target")
+    with Node(run, tmp_path / "state", venue, *quiet) as node:
+        node.until_trading()
+        assert node.actions("adopt")[-1]["missed_fills"] == 1
+        assert trades_told(node)[-1]["exit_reason"] == "while_away"
+        assert_money(node, venue)
+        assert node.end() == 0
+
+
+def test_a_node_that_is_to_end_flat_takes_the_list_back_and_sells(
+    run: Path, venue: Rehearsal, tmp_path: Path
+) -> None:
+    with Node(run, tmp_path / "state", venue, "--at-end", "flatten") as node:
+        enter(node, venue)
+        assert node.end() == 0
+        assert_money(node, venue)
+        assert not open_orders(venue)
+
+
+def test_a_killed_entry_is_found_and_covered(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
+    with Node(run, tmp_path / "state", venue) as node:
+        node.until_trading()
+        venue.jump(1)
+        until(lambda: sum(assets(venue).get("BTC", (0, 0))) > 0, "an entry at the venue", within=30)
+        node.kill()
+    with Node(run, tmp_path / "state", venue) as node:
+        node.until_trading()
+        until(lambda: set(open_orders(venue)) == {"LIMIT_MAKER", "STOP_LOSS"}, "the list at the venue")
+        assert_listed(venue)
+        assert len(venue.ledger()["orders"]) <= 8
+
+
+def test_a_refused_list_becomes_a_stop_alone(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
+    with Node(run, tmp_path / "state", venue) as node:
+        node.until_trading()
+        text = "Stop price would trigger immediately."
+        venue.fault(
+            "error_answer",
+            code=-2010,
+            message=text,
+            match={"path": "/api/v3/orderList/oco"},
+            when={"count": 1},
+        )
+        known = len(node.audit())
+        venue.jump(1)
+        wait_covered(node, known)
+        assert set(open_orders(venue)) == {"STOP_LOSS"}
+
+
+def test_coins_whose_list_never_arrived_are_covered_all_the_same(
+    run: Path, venue: Rehearsal, tmp_path: Path
+) -> None:
+    with Node(run, tmp_path / "state", venue, "--set", "strategies.0.time.cool_off_bars=500") as node:
+        node.until_trading()
+        lists = {"path": "/api/v3/orderList/oco"}
+        venue.fault("http_answer", status=502, match=lists, when={"count": 1})
+        venue.jump(1)
+        wait_covered(node)
+        assert "STOP_LOSS" in open_orders(venue)
+
+
+def test_lost_fills_are_asked_for_and_counted_once(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
+    quiet = ("--set", "strategies.0.time.cool_off_bars=500")
+    filled = {"event": "executionReport", "status": "FILLED"}
+    with Node(run, tmp_path / "state", venue, *quiet) as node:
+        node.until_trading()
+        venue.fault("drop_message", match=filled, when={"count": 1})
+        known = len(node.audit())
+        venue.jump(1)
+        wait_covered(node, known)
+        assert_listed(venue)
+        node.kill()
+    with Node(run, tmp_path / "state", venue, *quiet) as node:
+        node.until_trading()
+        assert node.actions("adopt")[-1]["missed_fills"] == 0
+        until(lambda: node.actions("cover")[-1]["step"] == "Pair", "the list")
+        until(lambda: set(open_orders(venue)) == {"LIMIT_MAKER", "STOP_LOSS"}, "the list at the venue")
+        assert_listed(venue)
+        venue.clear()
+        venue.fault("drop_message", match=filled, when={"count": 1})
+        venue.jump(8)
+        until_over(node, venue)
+        assert not open_orders(venue)
+        assert sum(assets(venue)["BTC"]) < DUST
+
+
+def test_fills_in_slices_end_in_one_list_for_all(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
+    with Node(run, tmp_path / "state", venue, "--set", "strategies.0.time.cool_off_bars=500") as node:
+        node.until_trading()
+        venue.fault("slice_fills", slices=4)
+        known = len(node.audit())
+        venue.jump(1)
+        wait_covered(node, known)
+        until(lambda: assets(venue)["BTC"][0] < Decimal("0.00002"), "all coins on offer")
+        assert_listed(venue)
+        venue.jump(8)
+        until_over(node, venue)
+        assert_money(node, venue)

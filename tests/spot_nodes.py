@@ -1,0 +1,90 @@
+"""A spot rehearsal in a process of its own, and a run file that trades on it."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.live_nodes import LONG_SECS, ROOT, SHORT_SECS, Node, Rehearsal, run_file, until
+
+__all__ = [
+    "START",
+    "assets",
+    "covered",
+    "open_orders",
+    "spot_rehearsal",
+    "spot_run_file",
+    "trades_told",
+    "wait_covered",
+]
+
+START = Decimal(100_000)
+
+
+@contextmanager
+def spot_rehearsal(*options: str) -> Iterator[Rehearsal]:
+    """A venue of the synthetic BTCUSDT spot market, sixty minutes a minute."""
+    base = ["--market", "spot", "--json", "--symbols", "BTCUSDT", "--speed", "60", "--times", "now"]
+    base += ["--history", "1500", "--balance", str(START), *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "live.rehearsal", *base], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    try:
+        text = b""
+        while not text.endswith(b"}\n"):
+            assert select.select([process.stdout], [], [], LONG_SECS)[0]
+            part = os.read(process.stdout.fileno(), 65_536)
+            assert part, "the rehearsal did not start"
+            text += part
+        yield Rehearsal(json.loads(text))
+    finally:
+        process.kill()
+        process.wait(SHORT_SECS)
+        process.stdout.close()
+
+
+def spot_run_file(folder: Path, **more: Any) -> Path:
+    """Momentum on spot: a stop 2 % below, one target 5 % above."""
+    path = run_file(folder, instrument="BTCUSDT.BINANCE", targets={"pct": 5.0}, **more)
+    run = yaml.safe_load(path.read_text())
+    run["venue"] = {"starting_balance": float(START)}
+    path.write_text(yaml.safe_dump(run))
+    return path
+
+
+def assets(venue: Rehearsal) -> dict[str, tuple[Decimal, Decimal]]:
+    """Free and locked by asset."""
+    return {a["asset"]: (Decimal(a["free"]), Decimal(a["locked"])) for a in venue.ledger()["assets"]}
+
+
+def open_orders(venue: Rehearsal) -> dict[str, Any]:
+    """The open orders by type."""
+    return {order["type"]: order for order in venue.ledger()["open_orders"]}
+
+
+def covered(node: Node, known: int = 0) -> bool:
+    """Whether a position has been covered since so many audit records."""
+    return any(
+        r["kind"] == "action" and r["detail"]["action"] == "covered" and r["detail"]["quantity"] > 0
+        for r in node.audit()[known:]
+    )
+
+
+def trades_told(node: Node) -> list[Any]:
+    """The results of the trades that have ended."""
+    return [r["detail"] for r in node.audit() if r["kind"] == "trade" and r["detail"]["what"] == "closed"]
+
+
+def wait_covered(node: Node, known: int = 0) -> None:
+    """Wait until what is held is covered."""
+    until(lambda: covered(node, known) or node.process.poll() is not None, "a cover")
+    assert node.process.poll() is None, "".join(node.lines)

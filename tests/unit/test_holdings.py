@@ -1,0 +1,141 @@
+"""Coins counted by fills: fees, doubles, dust, restarts."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.state_file import StateFile
+from configs.errors import RunFailedError
+from strategies.holdings import CoinFill, Coins, Holdings
+
+STEP = Decimal("0.00001")
+BUY = CoinFill("1", True, Decimal("0.01"), Decimal(60_000), Decimal("0.00001"), "BTC", 1)
+NEVER = Decimal("NaN")
+
+
+def holdings(path: Path | None = None) -> Holdings:
+    file = None if path is None else StateFile(path, Coins)
+    return Holdings("BTCUSDT.BINANCE", "BTC", "USDT", STEP, file)
+
+
+def sale(quantity: str, price: int, trade_id: str = "2", fee: str = "0") -> CoinFill:
+    return CoinFill(trade_id, False, Decimal(quantity), Decimal(price), Decimal(fee), "USDT", 2)
+
+
+def test_a_fee_in_the_base_asset_shrinks_what_is_held() -> None:
+    held = holdings()
+    held.filled(BUY, NEVER)
+    assert held.amount == Decimal("0.00999")
+    assert held.lots == 999
+    assert held.average_price == 60_000.0
+
+
+def test_a_fee_in_another_asset_does_not() -> None:
+    held = holdings()
+    held.filled(BUY._replace(fee=Decimal("0.02"), fee_asset="BNB"), NEVER)
+    assert held.amount == Decimal("0.01")
+
+
+def test_lots_are_rounded_down() -> None:
+    held = holdings()
+    held.filled(BUY._replace(fee=Decimal("0.000010001")), NEVER)
+    assert held.lots == 998
+
+
+def test_a_fill_counts_once() -> None:
+    held = holdings()
+    assert held.filled(BUY, NEVER)
+    assert not held.filled(BUY, NEVER)
+    assert held.lots == 999
+
+
+def test_a_trade_earns_what_its_sales_brought_less_what_it_cost_and_the_dust_stays() -> None:
+    held = holdings()
+    held.filled(BUY._replace(fee=Decimal("0.000015")), NEVER)  # 600 paid, 0.009985 held
+    held.filled(sale("0.00998", 61_000, fee="0.60878"), NEVER)  # 608.78 less the fee
+    assert held.lots == 0
+    assert held.amount == Decimal("0.000005")
+    # 608.78 - 0.60878 - 600, and 0.000005 at 61,000
+    assert held.close(Decimal(61_000)) == Decimal("8.17122") + Decimal("0.305")
+    held.filled(BUY._replace(trade_id="3"), NEVER)
+    assert held.amount == Decimal("0.009995")
+    held.filled(sale("0.009995", 60_000, "4"), NEVER)
+    assert held.close(Decimal(60_000)) == Decimal("599.7") - Decimal(600) - Decimal("0.305")
+
+
+def test_a_fill_that_the_engine_inferred_has_the_mark_for_a_price_and_the_dearest_fee() -> None:
+    held = holdings()
+    inferred = BUY._replace(trade_id="a-b", price=Decimal(0), fee=Decimal(0), fee_asset="USDT")
+    held.filled(inferred, Decimal(59_000))
+    assert held.amount == Decimal("0.00999")
+    assert held.average_price == 59_000.0
+    assert held.coins.last_trade == -1
+
+
+def test_the_venues_trade_of_a_fill_that_was_inferred_is_not_counted_again(tmp_path: Path) -> None:
+    first = holdings(tmp_path / "coins.json")
+    inferred = BUY._replace(trade_id="a-b", price=Decimal(0), fee=Decimal(0), order="9")
+    first.filled(inferred, Decimal(60_000))
+    again = holdings(tmp_path / "coins.json")
+    parts = [BUY._replace(trade_id=n, quantity=Decimal("0.005"), order="9") for n in ("11", "12")]
+    assert again.catch_up(parts, lambda: NEVER) == 0
+    assert again.amount == Decimal("0.00999")
+    assert (again.coins.inferred, again.coins.last_trade) == ({}, 12)
+    assert again.filled(BUY._replace(trade_id="13", order="10"), NEVER)
+
+
+def test_no_more_is_held_than_the_account_has() -> None:
+    held = holdings()
+    held.filled(BUY, NEVER)
+    assert held.clip(Decimal("0.5")) == 0
+    assert held.clip(Decimal("0.004")) == Decimal("0.00599")
+    assert held.lots == 400
+
+
+def test_the_file_brings_it_all_back_and_fills_meanwhile_are_counted_once(tmp_path: Path) -> None:
+    first = holdings(tmp_path / "coins.json")
+    first.filled(BUY, NEVER)
+    again = holdings(tmp_path / "coins.json")
+    assert again.coins == first.coins
+    missed = [sale("0.004", 61_000, "7"), BUY, sale("0.001", 61_000, "6")]
+    assert again.catch_up(missed, lambda: NEVER) == 2
+    assert again.lots == 499
+    assert again.coins.last_trade == 7
+    assert holdings(tmp_path / "coins.json").coins == again.coins
+
+
+def test_the_file_of_another_instrument_is_refused(tmp_path: Path) -> None:
+    holdings(tmp_path / "coins.json").filled(BUY, NEVER)
+    with pytest.raises(RunFailedError, match=r"BTCUSDT\.BINANCE, not ETHUSDT\.BINANCE"):
+        Holdings("ETHUSDT.BINANCE", "ETH", "USDT", STEP, StateFile(tmp_path / "coins.json", Coins))
+
+
+AMOUNT = st.integers(1, 10**6).map(lambda lots: lots * STEP)
+
+
+@given(
+    fills=st.lists(
+        st.tuples(st.booleans(), AMOUNT, st.integers(1, 10**5), st.sampled_from(["BTC", "USDT", "BNB"])),
+        max_size=30,
+    )
+)
+def test_the_money_of_all_trades_together_is_the_money_of_all_fills(
+    fills: list[tuple[bool, Decimal, int, str]],
+) -> None:
+    held, cash, coins, earned = holdings(), Decimal(0), Decimal(0), Decimal(0)
+    for number, (is_buy, quantity, price, asset) in enumerate(fills):
+        fee_asset = "USDT" if asset == "BTC" and not is_buy else asset  # a sale's fee is in what it brings
+        sold = quantity if is_buy else min(quantity, held.lots * STEP)
+        fee = sold / 1000
+        held.filled(CoinFill(str(number), is_buy, sold, Decimal(price), fee, fee_asset, 1), NEVER)
+        coins += (sold if is_buy else -sold) - (fee if fee_asset == "BTC" else 0)
+        cash -= (sold if is_buy else -sold) * price + (fee if fee_asset == "USDT" else 0)
+        assert held.amount == coins
+        assert 0 <= held.lots * STEP <= held.amount
+        if held.lots == 0:
+            earned += held.close(Decimal(price))
+            assert earned == cash + coins * price
+            cash, earned = -coins * price, Decimal(0)  # the dust is bought again at that price
