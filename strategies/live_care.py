@@ -53,7 +53,10 @@ class LiveCare:
         self._journal = journal
         self._keeper = keeper
         self._permits = permits
-        self._memory = TradeMemory(str(setup.instrument.id))
+        self._rules = setup.rules
+        self._memory = TradeMemory(
+            str(setup.instrument.id), tick_size=setup.rules.tick_size, step_size=setup.rules.step_size
+        )
         self._saved = b""
         self._bare_since: int | None = None
         self._bare_ns = 0
@@ -72,7 +75,7 @@ class LiveCare:
         self.gate.start()
         remembered = None if self._file is None else self._file.read()
         if remembered is not None and remembered.instrument == self._memory.instrument:
-            self._memory = remembered
+            self._memory = remembered.on_grid(self._rules.tick_size, self._rules.step_size)
         self._permits.remember(self._memory.last_intent)
         self._ask_price()
         self._adopt()

@@ -52,11 +52,11 @@ class LiveGate:
         reason = self._pauses.reason(now)
         if reason is not None and reason != _STALE:
             return Refused(reason, 0.0, 1.0)
-        if not self._orders.has_price:
-            return Refused("no_quote", 1.0, 0.0)
         age = self._quote_age(now)
         if self._stale_ns is not None and age > self._stale_ns:
             return Refused(_STALE, self._stale_ns / _SECOND_NS, age / _SECOND_NS)
+        if not self._orders.has_price:
+            return Refused("no_quote", 1.0, 0.0)
         return None if self._budget is None else self._budget.refuses(now)
 
     @property

@@ -131,7 +131,7 @@ class Clock(Protocol):
 
 
 class Observer(Protocol):
-    """Is told of everything that passes, on the server's loop: what it does, it does before anything goes on."""
+    """Is told of everything that passes, on the server's loop, before anything goes on."""
 
     def on_request(self, method: str, path: str, params: Mapping[str, str]) -> None:
         """A request has come in; nothing has been done with it, and no fault has been asked."""
@@ -141,7 +141,7 @@ class Observer(Protocol):
     ) -> None:
         """A request has taken effect or was refused; nothing of it has been sent.
 
-        `body` is the answer, as JSON values. `faulted`: the client may be told something else, late, or nothing.
+        `body` is the answer as JSON. `faulted`: the client may be told something else, late, or nothing.
         """
 
     def on_event(self, event: Any) -> None:

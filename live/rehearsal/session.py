@@ -221,7 +221,9 @@ class Session:
         self.restarts += 1
         await self.server.set_down(True)
         self._apply_lasting(down=True)
-        self.exchange.restore(self.exchange.snapshot() if memory else self._blank)
+        known = self.exchange.snapshot()
+        # numbers go on in any case: no venue gives one out twice
+        self.exchange.restore(known if memory else {**self._blank, "counters": known["counters"]})
         if not memory:
             self.server.desk.listen_keys = ListenKeys()
             self.server.desk.countdowns.clear()

@@ -15,6 +15,7 @@ from tests.live_nodes import ROOT, Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
+LONG_ONLY = {"allow_short": False}
 ALGO = {"path": "*algoOrder*", "method": "POST"}
 ENTRIES = {"path": "order.place", "order_type": "MARKET"}
 
@@ -26,7 +27,7 @@ def scene(
     """A venue with `faults`, a node that trades on it, and the file that breaks the node's part `breaks`."""
     flag = folder / "broken"
     program = {} if breaks is None else {"program": (str(ROOT / "tests/failing_node.py"), breaks, str(flag))}
-    run = run_file(folder, **more)
+    run = run_file(folder, **(LONG_ONLY | more))
     with rehearsal() as venue:
         for fault in faults:
             venue.fault(**fault)
@@ -160,8 +161,8 @@ def test_protection_that_fails_again_and_again_ends_with_the_position_closed(tmp
 
 @pytest.mark.parametrize(("code", "pause"), [(-2019, "refused:account"), (-1111, "refused:filter")])
 def test_a_refused_entry_pauses_entries_and_alarms(tmp_path: Path, code: int, pause: str) -> None:
-    with scene(tmp_path) as (venue, node, _):
-        venue.fault("error_answer", code=code, match=ENTRIES, when={"count": 1})
+    fault = {"kind": "error_answer", "code": code, "match": ENTRIES, "when": {"count": 1}}
+    with scene(tmp_path, faults=[fault]) as (venue, node, _):
         venue.jump(1.0)
         until(lambda: pause in paused(node), "a pause")
         assert told(node, f"entry refused ({pause.split(':')[1]}): code={code}")
@@ -172,8 +173,8 @@ def test_a_refused_entry_pauses_entries_and_alarms(tmp_path: Path, code: int, pa
 
 
 def test_keys_that_are_refused_pause_entries_until_an_operator_resumes(tmp_path: Path) -> None:
-    with scene(tmp_path) as (venue, node, _):
-        venue.fault("error_answer", code=-2015, match=ENTRIES, when={"count": 1})
+    fault = {"kind": "error_answer", "code": -2015, "match": ENTRIES, "when": {"count": 1}}
+    with scene(tmp_path, faults=[fault]) as (venue, node, _):
         venue.jump(1.0)
         until(lambda: "refused:account" in refusals(node), "a refusal")
         command = [sys.executable, str(ROOT / "live/command.py"), str(node.state), "resume"]
@@ -183,8 +184,8 @@ def test_keys_that_are_refused_pause_entries_until_an_operator_resumes(tmp_path:
 
 
 def test_an_unanswered_entry_pauses_entries_until_answers_come(tmp_path: Path) -> None:
-    with scene(tmp_path) as (venue, node, _):
-        venue.fault("http_answer", status=429, match={"path": "*order*", "order_type": "MARKET"})
+    fault = {"kind": "http_answer", "status": 429, "match": {"path": "*order*", "order_type": "MARKET"}}
+    with scene(tmp_path, faults=[fault]) as (venue, node, _):
         venue.jump(1.0)
         until(lambda: "unanswered" in paused(node), "a pause")
         until(lambda: refused(node, "entry"), "the engine gives it up")
@@ -214,13 +215,8 @@ def test_when_the_venue_changes_its_tick_the_stop_still_moves_and_nothing_is_ent
 
 
 def test_a_stop_that_is_refused_for_the_moment_is_tried_once_more(tmp_path: Path) -> None:
-    with scene(
-        tmp_path, faults=[{"kind": "error_answer", "code": -4130, "match": ALGO, "when": {"count": 1}}]
-    ) as (
-        venue,
-        node,
-        _,
-    ):
+    fault = {"kind": "error_answer", "code": -4130, "match": ALGO, "when": {"count": 1}}
+    with scene(tmp_path, faults=[fault]) as (venue, node, _):
         enter(venue)
         until(lambda: len(refused(node, "stop")) == 1, "a refusal")
         assert node.actions("exit") == []
@@ -228,9 +224,9 @@ def test_a_stop_that_is_refused_for_the_moment_is_tried_once_more(tmp_path: Path
 
 
 def test_a_storm_of_refusals_halts(tmp_path: Path) -> None:
-    with scene(tmp_path) as (venue, node, _):
-        targets = {"path": "order.place", "order_type": "LIMIT"}
-        venue.fault("error_answer", code=-4003, match=targets)
+    targets = {"path": "order.place", "order_type": "LIMIT"}
+    fault = {"kind": "error_answer", "code": -4003, "match": targets}
+    with scene(tmp_path, faults=[fault]) as (venue, node, _):
         enter(venue)
         until(
             lambda: any(
@@ -248,8 +244,8 @@ def test_without_quotes_nothing_is_entered_until_they_come_again(tmp_path: Path)
     run = run_file(tmp_path)
     set_in(run, "live.stale_quote_secs", 1.0)
     with rehearsal() as venue, Node(run, tmp_path / "state", venue) as node:
-        node.until_trading()
         venue.fault("stale_quotes")
+        node.until_trading()
         until(lambda: "stale_quotes" in paused(node), "a pause")
         assert len(alarms(node, "no quote for")) == 1
         venue.jump(1.0)
@@ -293,13 +289,14 @@ def test_a_fill_that_nobody_told_of_is_found_in_a_moment(tmp_path: Path, what: s
 
 
 def test_a_node_killed_while_its_stop_moves_ends_with_one_stop_at_the_new_level(tmp_path: Path) -> None:
-    run = run_file(tmp_path, trailing={"activation_pct": 0.5, "distance_pct": 0.8})
+    run = run_file(tmp_path, **LONG_ONLY, trailing={"activation_pct": 0.5, "distance_pct": 0.8})
     with rehearsal() as venue:
+        venue.fault("drop_request", match={"path": "*algoOrder*", "method": "DELETE"}, hang=True)
         with Node(run, tmp_path / "state", venue) as node:
             node.until_trading()
-            held = enter(venue)
-            first = float(venue.stops()[0]["trigger_price"])
-            venue.fault("drop_request", match={"path": "*algoOrder*", "method": "DELETE"}, hang=True)
+            venue.jump(1.0)
+            until(venue.stops, "a stop")
+            held, first = venue.position(), min(float(stop["trigger_price"]) for stop in venue.stops())
             venue.jump(1.5)
             until(lambda: len(venue.stops()) == 2, "the bridge")
             venue.control("POST", "pause")  # the market may not close the position meanwhile
