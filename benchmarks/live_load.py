@@ -145,7 +145,10 @@ def make_session(symbols: Sequence[str], rate: float, speed: float, minutes: flo
     feeds = [SyntheticFeed(symbol, start, days, REHEARSAL_SEED) for symbol in symbols]
     quotes = max(1, min(QUOTES_A_TRADE, round(rate * 60)))
     settings = MarketSettings(
-        trades_a_minute=max(1, round(rate * 60 / quotes)), quotes_a_trade=quotes, depth_quote=1_000_000.0
+        trades_a_minute=max(1, round(rate * 60 / quotes)),
+        quotes_a_trade=quotes,
+        depth_quote=1_000_000.0,
+        levels=1,
     )
     plan = Plan(
         feeds=feeds,
@@ -213,6 +216,23 @@ def bar_delays_ms(state: Path, speed: float) -> list[float]:
     return [(r["wall"] - r["ts"]) / 1e6 for r in records if r["kind"] == "bar"]
 
 
+def node_latency(state: Path) -> str:
+    """The node's own histogram, receipt of a bar to the order's submission: bounds of p50 and p99."""
+    values = json.loads((state / "metrics.json").read_text())["values"]
+    name = 'sextant_tick_to_order_seconds_bucket{le="'
+    buckets = sorted(
+        (float(key.removeprefix(name).rstrip('"}')), count)
+        for key, count in values.items()
+        if key.startswith(name)
+    )
+    total = buckets[-1][1]
+    if not total:
+        return "no order"
+    p50, p99 = (next(le for le, count in buckets if count >= share * total) * 1e3 for share in (0.5, 0.99))
+    within = next(count for le, count in buckets if le >= 0.005) / total
+    return f"p50 <= {p50:g} ms, p99 <= {p99:g} ms, {within:.1%} within 5 ms of {total:.0f}"
+
+
 async def trading(state: Path, process: asyncio.subprocess.Process) -> None:
     """Wait until the node hears bars."""
     deadline = time.monotonic() + START_SECS
@@ -251,11 +271,16 @@ async def play(arguments: argparse.Namespace, folder: Path) -> None:
         await moving
         await session.close()
         sys.stdout.write(log.read_text()[-2_000:])
-    show(arguments, rows, watch, told, bar_delays_ms(state, arguments.speed))
+    show(arguments, rows, watch, told, bar_delays_ms(state, arguments.speed), node_latency(state))
 
 
 def show(
-    arguments: argparse.Namespace, rows: Samples, watch: Stopwatch, told: int, delays: Sequence[float]
+    arguments: argparse.Namespace,
+    rows: Samples,
+    watch: Stopwatch,
+    told: int,
+    delays: Sequence[float],
+    latency: str,
 ) -> None:
     """The figures."""
     secs = rows.secs[-1] - rows.secs[0]
@@ -265,6 +290,7 @@ def show(
     table.add_column("what")
     table.add_column("figure", justify="right")
     late = np.array(watch.late_ms or [np.nan])
+    p50, p99 = np.percentile(late, [50, 99])
     half = len(rows.secs) // 2
     slope = np.polyfit(rows.secs[half:], rows.rss_mib[half:], 1)[0] * 3600.0 if half > 2 else np.nan
     figures = {
@@ -278,8 +304,8 @@ def show(
         "venue behind its clock, p99": f"{np.percentile(rows.venue_lag_ms, 99):.0f} ms",
         "sockets with unsent messages, p99": f"{np.percentile(rows.unsent, 99):.0f}",
         "market orders": f"{watch.orders}; errors answered: {dict(watch.refused) or 'none'}",
-        "close to order, p50 / p99 / max": f"{np.percentile(late, 50):.2f} / {np.percentile(late, 99):.2f} / "
-        f"{late.max():.2f} ms of {len(watch.late_ms)}",
+        "bar received to order sent, in the node": latency,
+        "at the venue, p50 / p99 / max": f"{p50:.2f} / {p99:.2f} / {late.max():.2f} ms of {late.size}",
     }
     if delays:
         figures["bar's end to its record, p50 / p99"] = (
