@@ -106,7 +106,11 @@ class EntryKeeper:
                 self._reprice(pending, pending.resting, stood)
 
     def _reprice(self, pending: PendingEntry, resting: Resting, stood: Resting) -> None:
-        ticks = resting.ticks
+        ticks, barred = resting.ticks, self._permits.barred()
+        if barred is not None:
+            self._journal.refusal(barred)
+            pending.resting = stood  # asked again at the next close
+            return
         self._journal.action("reprice", price=self._orders.price(ticks))
         # what was permitted is a notional and a risk: a dearer price buys fewer
         dearer = max(1.0, ticks / resting.first_ticks)

@@ -146,6 +146,10 @@ class Permits:
             mode_at_entry=mode_at_entry,
         )
 
+    def barred(self) -> Refused | None:
+        """What the live node has against sending or moving an entry now; None in a backtest."""
+        return None if self.gate is None else self.gate.refuses()
+
     def may_rest(self, ts_event: int) -> bool:
         """Whether an entry that rests may go on resting: under what would forbid it anew it may not."""
         mode, setup = self.mode, self._setup
@@ -165,7 +169,7 @@ class Permits:
         account, book = self._reader.read()
         if getattr(self._strategy, "failure", None) is not None:
             return account, Refused("failure", 0.0, 1.0)
-        barred = None if self.gate is None else self.gate.refuses()
+        barred = self.barred()
         if barred is not None:
             return account, barred
         answer = authorise(

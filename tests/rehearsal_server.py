@@ -1,6 +1,7 @@
 """A rehearsal server with BTCUSDT and ETHUSDT for tests: keys, market events, a signing REST client."""
 
 import base64
+import gc
 import hashlib
 import hmac
 import json
@@ -106,6 +107,7 @@ def make_server(**options: Any) -> RehearsalServer:
 @contextmanager
 def running(server: RehearsalServer | None = None) -> Iterator[ServerThread]:
     """A server on its own thread, with a first market: BTCUSDT 60000.0 x 60000.1, 5 each."""
+    gc.collect()  # an engine of an earlier test must not be dropped by the server's thread
     with ServerThread(server or make_server()) as thread:
         thread.feed([quote(), trade(), mark()])
         yield thread

@@ -1,5 +1,6 @@
 """A rehearsal spot venue with BTCUSDT (and BNBUSDT) for tests; the keys are those of `rehearsal_server`."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -108,5 +109,6 @@ def make_spot_server(usdt: str = "10000", btc: str = "0", **options: Any) -> Reh
 @contextmanager
 def spot_running(server: RehearsalServer[SpotVenue] | None = None) -> Iterator[ServerThread]:
     """A server on its own thread."""
+    gc.collect()  # an engine of an earlier test must not be dropped by the server's thread
     with ServerThread(server or make_spot_server()) as thread:
         yield thread

@@ -16,6 +16,14 @@ from tests.live_nodes import ROOT, Node, Rehearsal, rehearsal, run_file, until
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
 LONG_ONLY = {"allow_short": False}
+# only a jump of the price makes an entry, and only the first does
+CALM = {
+    "min_strength": 1.3,
+    "full_strength": 2.0,
+    "min_volatility_ratio": 0.01,
+    "max_volatility_ratio": 10.0,
+    "require_breakout": False,
+}
 ALGO = {"path": "*algoOrder*", "method": "POST"}
 ENTRIES = {"path": "order.place", "order_type": "MARKET"}
 
@@ -133,7 +141,7 @@ def test_a_part_that_all_depend_on_pauses_all_and_keeps_protection(tmp_path: Pat
 
 
 def test_a_fill_whose_handler_raises_is_protected_all_the_same(tmp_path: Path) -> None:
-    with scene(tmp_path, "fill") as (venue, node, flag):
+    with scene(tmp_path, "fill", signal=CALM) as (venue, node, flag):
         flag.touch()
         venue.jump(1.0)
         until(lambda: told(node, "on_order_filled failed"), "an alarm")
@@ -145,7 +153,7 @@ def test_a_fill_whose_handler_raises_is_protected_all_the_same(tmp_path: Path) -
 
 
 def test_protection_that_fails_again_and_again_ends_with_the_position_closed(tmp_path: Path) -> None:
-    with scene(tmp_path, "protect") as (venue, node, flag):
+    with scene(tmp_path, "protect", signal=CALM) as (venue, node, flag):
         flag.touch()
         venue.jump(1.0)
         until(lambda: venue.position() != 0.0, "an entry")
@@ -319,7 +327,7 @@ def test_a_node_killed_while_its_stop_moves_ends_with_one_stop_at_the_new_level(
 
 
 def test_an_end_with_a_naked_position_alarms_and_a_second_signal_changes_nothing(tmp_path: Path) -> None:
-    with scene(tmp_path, "stop") as (venue, node, flag):
+    with scene(tmp_path, "stop", signal=CALM) as (venue, node, flag):
         exits = {"path": "order.place", "side": "SELL"}
         flag.touch()
         venue.fault("error_answer", code=-2019, match=exits)
