@@ -24,7 +24,7 @@ import typer
 
 from configs.console import command_app, emit_json, out, run_app
 from configs.errors import DataError
-from live.audit_file import audit_files
+from live.record.audit_file import audit_files
 
 __all__ = ["AuditLine", "Checked", "Session", "check_lines", "read_audit"]
 

@@ -4,7 +4,7 @@ import sys
 
 from configs.console import out
 from configs.errors import ConfigError
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 
 __all__ = ["need_terminal", "seek_consent"]
 

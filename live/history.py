@@ -4,8 +4,8 @@ import numpy as np
 
 from catalog.columns import MINUTE_NS, BarColumns, interval_ns
 from configs.errors import DataError
-from live.venue_answers import Kline
-from live.venue_client import VenueClient
+from live.venue.answers import Kline
+from live.venue.client import VenueClient
 
 __all__ = ["bars_between", "closed_bars", "newest_bars"]
 

@@ -34,19 +34,19 @@ from configs.schema import RunConfig
 from live.conductor import Conductor
 from live.connect import build_node
 from live.consent import need_terminal, seek_consent
-from live.crew import Crew
-from live.operations import Operations
+from live.operate.crew import Crew
+from live.operate.operations import Operations
+from live.operate.roster import RosterBook
+from live.operate.workshop import Workshop
 from live.paper import DIFFERENCES, PaperAccount
 from live.policy import carry_on
 from live.preflight import Setup, preflight
 from live.prepare import GUARD_FILE, Parts, history_bars, load_specs, make_parts, remembered_sides
-from live.records import Records
-from live.roster import RosterBook
-from live.spot_client import client_of
+from live.record.records import Records
 from live.stage import staged
 from live.sweeper import Sweeper
+from live.venue.spot_client import client_of
 from live.venues import Venue, VenueKind, check_venue, find_venue, named_rehearsal
-from live.workshop import Workshop
 from strategies.assembly import Assembly, check_strategies
 from strategies.base import TradingStrategy
 

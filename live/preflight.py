@@ -21,7 +21,7 @@ import typer
 from configs.console import command_app, emit_json, run_app
 from configs.errors import SextantError
 from configs.load import load_run
-from live.preflight_account import (
+from live.checks.account import (
     check_clock,
     check_keys,
     check_leverage,
@@ -30,14 +30,14 @@ from live.preflight_account import (
     check_permissions,
     check_position_mode,
 )
-from live.preflight_local import check_disk, check_forgotten, check_lock, check_models, check_state
-from live.preflight_market import check_balance, check_sizes, check_symbols, check_warm_up
-from live.preflight_report import Context, Report, Row, Setup, failed
-from live.preflight_spot import SPOT_CHECKS
+from live.checks.local import check_disk, check_forgotten, check_lock, check_models, check_state
+from live.checks.market import check_balance, check_sizes, check_symbols, check_warm_up
+from live.checks.report import Context, Report, Row, Setup, failed
+from live.checks.spot import SPOT_CHECKS
 from live.prepare import history_bars, load_specs
-from live.spot_client import SpotClient, client_of
-from live.venue_client import VenueClient
-from live.venue_errors import VenueRequestError
+from live.venue.client import VenueClient
+from live.venue.errors import VenueRequestError
+from live.venue.spot_client import SpotClient, client_of
 from live.venues import VenueKind, find_venue
 from strategies.assembly import check_strategies
 

@@ -21,10 +21,10 @@ from configs.errors import ConfigError, DataError
 from configs.schema import ModelConfig, RunConfig, StrategyConfig
 from live.history import bars_between, newest_bars
 from live.joined import JoinedSource
+from live.operate.roster import Bundles
 from live.policy import order_limits
-from live.roster import Bundles
-from live.spot_client import SpotClient
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
+from live.venue.spot_client import SpotClient
 from models.predictor import Predictor
 from models.train import ensure_bundle
 from strategies import trade

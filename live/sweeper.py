@@ -20,8 +20,8 @@ from actors.alarms import alarm
 from actors.faults import fail_loud, guarded
 from actors.messages import AUDIT_TOPIC, AuditRecord
 from catalog.instruments import symbol_of
-from live.venue_client import VenueClient
-from live.venue_errors import VenueRequestError
+from live.venue.client import VenueClient
+from live.venue.errors import VenueRequestError
 from strategies.base import TradingStrategy
 
 __all__ = ["Sweeper"]

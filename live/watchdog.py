@@ -3,7 +3,7 @@
     python live/watchdog.py RUN.yaml --venue rehearsal|testnet|live
     python live/watchdog.py RUN.yaml --protect --heartbeat runs/live/heartbeat --flatten-after 60
 
-It uses a REST client of its own (live.venue_client) and none of the node's code. By itself it only raises
+It uses a REST client of its own (live.venue.client) and none of the node's code. By itself it only raises
 alarms: a line on stderr, the status file, the webhook. `--protect` lets it place a stop for a position that
 has none, `--flatten-after` lets it cancel and close everything of the run when the node's heartbeat is older.
 It ends on SIGTERM or SIGINT with 0, or 1 when an alarm was up then; `--once` looks once, and 1 is an alarm.
@@ -24,10 +24,10 @@ from catalog.instruments import symbol_of
 from configs.console import command_app, emit_json, run_app
 from configs.errors import ConfigError
 from configs.load import load_run
-from live.venue_client import ClientLimits, VenueClient
+from live.venue.client import ClientLimits, VenueClient
 from live.venues import VenueKind, find_venue
-from live.watch import Watchdog, WatchSettings
-from live.watch_report import Reporter, status_of
+from live.watching.report import Reporter, status_of
+from live.watching.watch import Watchdog, WatchSettings
 
 __all__ = ["WATCH_LIMITS", "main", "watch"]
 

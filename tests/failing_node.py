@@ -16,7 +16,7 @@ from actors.guard import Guard
 from configs.console import run_app
 from live import prepare
 from live.node import app
-from live.recorder import Recorder
+from live.record.recorder import Recorder
 from strategies import momentum_leverage
 from strategies.keeper import TradeKeeper
 from strategies.live_care import LiveCare

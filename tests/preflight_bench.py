@@ -18,7 +18,7 @@ from live.rehearsal.demo_keys import demo_keys
 from live.rehearsal.ports import RequestFault
 from live.rehearsal.server import RehearsalServer, ServerThread
 from live.rehearsal.venue import Venue
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 from tests.rehearsal_server import API, START_MS, Script, Skewed, kline, running, spec
 
 __all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row", "bench_at", "command_of"]

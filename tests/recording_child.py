@@ -12,8 +12,8 @@ from nautilus_trader.model import Bar, BarType, Price, Quantity
 from catalog.columns import bar_type
 from catalog.instruments import build_instrument, find_spec
 from configs.schema import RecordConfig
-from live.audit_file import AuditFile
-from live.recording import MarketWriter
+from live.record.audit_file import AuditFile
+from live.record.recording import MarketWriter
 from tests.catalogs import BTC, JUNE, MINUTE_NS
 
 PER_SESSION = 1_000_000

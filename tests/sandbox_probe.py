@@ -16,7 +16,7 @@ from nautilus_trader.trading import Strategy, StrategyConfig
 
 from configs.load import load_run
 from live.connect import build_node
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 from live.venues import Venue as Address
 from live.venues import VenueKind, find_venue
 from tests.live_nodes import run_file

@@ -9,9 +9,9 @@ from typing import Any
 from live.rehearsal.book import Quote, Trade
 from live.rehearsal.server import RehearsalServer, ServerThread
 from live.rehearsal.specs import SymbolSpec
-from live.rehearsal.spot_events import ExecutionReport, ListStatus
-from live.rehearsal.spot_orders import SpotRequest
-from live.rehearsal.spot_venue import SpotVenue
+from live.rehearsal.spot.events import ExecutionReport, ListStatus
+from live.rehearsal.spot.orders import SpotRequest
+from live.rehearsal.spot.venue import SpotVenue
 from tests.rehearsal_server import START_MS, D, drop_engines, keys
 
 API = "/api/v3/"

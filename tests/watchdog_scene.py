@@ -14,10 +14,10 @@ from live.rehearsal.demo_keys import demo_keys
 from live.rehearsal.ports import RequestFault
 from live.rehearsal.server import RehearsalServer, ServerThread
 from live.rehearsal.venue import Venue
-from live.venue_answers import AlgoOrder
-from live.venue_client import VenueClient
-from live.watch import Look, Watchdog, WatchSettings
+from live.venue.answers import AlgoOrder
+from live.venue.client import VenueClient
 from live.watchdog import WATCH_LIMITS
+from live.watching.watch import Look, Watchdog, WatchSettings
 from tests.rehearsal_server import API, START_MS, Script, Skewed, running, spec
 
 __all__ = ["ALGO", "BTC", "POSITIONS", "ROOT", "Scene", "client_of", "deeds", "keys", "scene_at", "server"]

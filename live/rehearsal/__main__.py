@@ -43,7 +43,7 @@ from live.rehearsal.market import MarketSettings
 from live.rehearsal.market_feeds import CatalogFeed, Feed, SyntheticFeed
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
-from live.rehearsal.spot_specs import spot_spec
+from live.rehearsal.spot.specs import spot_spec
 
 __all__ = ["main"]
 

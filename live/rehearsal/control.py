@@ -31,7 +31,7 @@ from configs.errors import InputError
 from live.rehearsal.errors import VenueError
 from live.rehearsal.fault_script import parse_fault
 from live.rehearsal.session import Session
-from live.rehearsal.spot_ledger import spot_ledger
+from live.rehearsal.spot.ledger import spot_ledger
 from live.rehearsal.store import encode
 
 __all__ = ["Control", "ledger", "status"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from live.rehearsal import rest, sbe, wire_events
+from live.rehearsal import rest, wire_events
 from live.rehearsal.auth import Keyring
 from live.rehearsal.desk import Desk, Endpoint
 from live.rehearsal.events import (
@@ -17,14 +17,15 @@ from live.rehearsal.events import (
 from live.rehearsal.limits import Limits
 from live.rehearsal.ports import Exchange
 from live.rehearsal.rest import Call
-from live.rehearsal.spot_events import BalanceUpdate, ExecutionReport, ListStatus, Position
-from live.rehearsal.spot_rest import MARKET_ENDPOINTS
-from live.rehearsal.spot_rest_account import ACCOUNT_ENDPOINTS
-from live.rehearsal.spot_rest_orders import ORDER_ENDPOINTS
-from live.rehearsal.spot_streams import SpotFeed
-from live.rehearsal.spot_venue import SpotVenue
-from live.rehearsal.spot_wire_events import spot_messages
-from live.rehearsal.spot_ws_api import SpotApi
+from live.rehearsal.spot import sbe
+from live.rehearsal.spot.events import BalanceUpdate, ExecutionReport, ListStatus, Position
+from live.rehearsal.spot.rest import MARKET_ENDPOINTS
+from live.rehearsal.spot.rest_account import ACCOUNT_ENDPOINTS
+from live.rehearsal.spot.rest_orders import ORDER_ENDPOINTS
+from live.rehearsal.spot.streams import SpotFeed
+from live.rehearsal.spot.venue import SpotVenue
+from live.rehearsal.spot.wire_events import spot_messages
+from live.rehearsal.spot.ws_api import SpotApi
 from live.rehearsal.streams import Hub, MarketFeed, Socket
 from live.rehearsal.ws_api import TradingApi
 

@@ -28,8 +28,8 @@ from live.rehearsal.gateway import Gateway
 from live.rehearsal.limits import Limits, RateLimiter
 from live.rehearsal.ports import Clock, Exchange, FaultBox, NoFaults, Observer, WallClock
 from live.rehearsal.record import MarketRecord
-from live.rehearsal.spot_events import ExecutionReport
-from live.rehearsal.spot_wire_events import stream_terminated
+from live.rehearsal.spot.events import ExecutionReport
+from live.rehearsal.spot.wire_events import stream_terminated
 from live.rehearsal.streams import Hub, Socket
 from live.rehearsal.venue import Venue
 from live.rehearsal.wire_events import listen_key_expired

@@ -35,7 +35,7 @@ from live.rehearsal.market import MarketSettings, ReplayMarket, closed_klines
 from live.rehearsal.market_feeds import Feed
 from live.rehearsal.server import RehearsalServer
 from live.rehearsal.specs import SymbolSpec
-from live.rehearsal.spot_venue import SpotVenue
+from live.rehearsal.spot.venue import SpotVenue
 from live.rehearsal.venue import Venue
 
 __all__ = ["Plan", "Session"]

@@ -14,7 +14,7 @@ from configs.load import load_run
 from live.command import send
 from live.history import newest_bars
 from live.prepare import history_bars
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 from models.predictor import Predictor
 from models.train import train_model
 from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until

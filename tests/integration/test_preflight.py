@@ -15,8 +15,8 @@ from actors.forecaster import ForecastSpec
 from actors.risk_state import RiskMemory
 from actors.state_file import StateFile
 from configs.load import load_run
+from live.checks.report import Setup
 from live.preflight import preflight
-from live.preflight_report import Setup
 from live.rehearsal.auth import ApiKey
 from live.rehearsal.ports import RequestFault
 from live.venues import VenueKind

@@ -8,10 +8,10 @@ import pytest
 from actors.risk_state import RiskMemory
 from actors.state_file import StateFile
 from configs.load import load_run
+from live.checks.report import Report, Setup
 from live.paper import ACCOUNT_FILE, PaperMemory
 from live.preflight import CHECKS, preflight
-from live.preflight_report import Report, Setup
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 from live.venues import VenueKind
 from tests.preflight_bench import Bench, bench_at
 

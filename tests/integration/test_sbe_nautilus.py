@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from live.rehearsal import sbe
 from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.spot import sbe
 
 pytestmark = pytest.mark.slow
 

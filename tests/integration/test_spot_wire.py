@@ -14,7 +14,7 @@ from live.rehearsal.fault_script import parse_fault
 from live.rehearsal.market_feeds import SyntheticFeed
 from live.rehearsal.ports import RequestFault
 from live.rehearsal.server import ServerThread
-from live.rehearsal.spot_specs import spot_spec
+from live.rehearsal.spot.specs import spot_spec
 from tests.rehearsal_runs import START_MS, WAIT_SECS, Client, play, rehearsing
 from tests.rehearsal_runs import plan as futures_plan
 from tests.rehearsal_server import (

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from live.rehearsal.demo_keys import demo_keys
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 from live.venues import REHEARSAL_SEED
 from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
 

@@ -17,9 +17,9 @@ import pytest
 
 from configs.errors import ConfigError
 from live.rehearsal.ports import RequestFault
-from live.watch import Look, Watchdog, WatchSettings
-from live.watch_report import Reporter
 from live.watchdog import watch
+from live.watching.report import Reporter
+from live.watching.watch import Look, Watchdog, WatchSettings
 from tests.rehearsal_server import mark, quote, until
 from tests.watchdog_scene import ALGO, BTC, ROOT, Scene, client_of, deeds, keys, scene_at
 

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from live.rehearsal.demo_keys import demo_keys
-from live.venue_client import VenueClient
+from live.venue.client import VenueClient
 from tests.live_nodes import ROOT, SHORT_SECS, Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = pytest.mark.slow

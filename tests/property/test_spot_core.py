@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from live.rehearsal.errors import VenueError
-from live.rehearsal.spot_orders import SpotRequest
-from live.rehearsal.spot_venue import SpotVenue
+from live.rehearsal.spot.orders import SpotRequest
+from live.rehearsal.spot.venue import SpotVenue
 from tests.rehearsal_server import D
 from tests.spot_server import make_venue, quote, trade
 

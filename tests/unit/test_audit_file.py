@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from live.audit_file import AuditFile, audit_files, tidy
+from live.record.audit_file import AuditFile, audit_files, tidy
 from tests.live_nodes import until
 from tests.unit.test_rows import file_size_limit
 

@@ -14,8 +14,8 @@ from nautilus_trader.model import Currency, Money
 
 from actors.messages import AuditRecord, OrderTold
 from configs.errors import ConfigError
-from live.gauges import Gauges, samples
-from live.metrics import MetricsOut, resident_bytes
+from live.record.gauges import Gauges, samples
+from live.record.metrics import MetricsOut, resident_bytes
 
 ONE, TWO = "BTCUSDT-PERP.BINANCE", "ETHUSDT-PERP.BINANCE"
 

@@ -17,8 +17,8 @@ from catalog.instruments import build_instrument, find_spec
 from catalog.store import BarColumns, Catalog, Instrument
 from catalog.tick_store import engine_ticks, read_quotes, remove_quotes
 from configs.schema import RecordConfig
-from live.recording import MarketWriter, fold_journal
-from live.rows import RowFile
+from live.record.recording import MarketWriter, fold_journal
+from live.record.rows import RowFile
 from tests.catalogs import BTC, JUNE, MINUTE_NS, bars, catalog_with
 from tests.live_nodes import until
 from tests.unit.test_rows import file_size_limit
@@ -190,7 +190,7 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing_that_has_room_to_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live.recording._RETRY_SECS", 0.1)
+    monkeypatch.setattr("live.record.recording._RETRY_SECS", 0.1)
     made, columns = writer(tmp_path), bars(40)
     made.put(live_bars(columns)[0])
     until(lambda: journal(tmp_path), "the journal")

@@ -3,7 +3,7 @@
 import pytest
 
 from live.rehearsal.errors import TEXTS
-from live.venue_errors import classify
+from live.venue.errors import classify
 from strategies.refusals import error_code, remedy
 
 WS, REST = "code={}: text", "submit-order-error: Binance error {} (HTTP 400): text"

@@ -8,7 +8,7 @@ import pytest
 from configs.errors import ConfigError
 from configs.load import load_run
 from configs.schema import RunConfig
-from live.roster import ROSTER_FILE, Roster, RosterBook
+from live.operate.roster import ROSTER_FILE, Roster, RosterBook
 from tests.live_nodes import run_file
 
 BTC, ETH = "BTCUSDT-PERP.BINANCE", "ETHUSDT-PERP.BINANCE"

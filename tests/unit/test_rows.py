@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import DataError
-from live.rows import BAR_ROW, RowFile, read_rows
+from live.record.rows import BAR_ROW, RowFile, read_rows
 
 HEADER = 32
 times = st.integers(1, 2**62)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.rehearsal.sbe import answer, encode, wanted
+from live.rehearsal.spot.sbe import answer, encode, wanted
 
 NONE_64 = -(2**63)
 ORDER: dict[str, Any] = {

@@ -3,7 +3,7 @@
 import pytest
 
 from live.rehearsal.errors import VenueError
-from live.rehearsal.spot_venue import SpotVenue
+from live.rehearsal.spot.venue import SpotVenue
 from tests.rehearsal_server import D, depth
 from tests.spot_server import ask, balance, make_venue, quote, told, trade
 

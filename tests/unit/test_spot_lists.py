@@ -3,8 +3,8 @@
 import pytest
 
 from live.rehearsal.errors import VenueError
-from live.rehearsal.spot_orders import OrderList
-from live.rehearsal.spot_venue import SpotVenue
+from live.rehearsal.spot.orders import OrderList
+from live.rehearsal.spot.venue import SpotVenue
 from tests.rehearsal_server import D
 from tests.spot_server import ask, balance, make_venue, quote, told, trade
 

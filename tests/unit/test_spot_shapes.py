@@ -15,7 +15,7 @@ import pytest
 
 from live.rehearsal.ports import Delivery, NoFaults
 from live.rehearsal.server import ServerThread
-from live.rehearsal.spot_specs import spot_spec_of_entry
+from live.rehearsal.spot.specs import spot_spec_of_entry
 from tests.rehearsal_server import Rest, kline, socket
 from tests.spot_server import API, ask, make_spot_server, quote, spot_running, spot_spec, trade
 from tests.unit.test_rehearsal_shapes import DATA, FIXTURES, differences

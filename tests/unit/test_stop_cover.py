@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from live.stop_cover import cover_of, stop_price
-from live.venue_answers import AlgoOrder, Position
+from live.venue.answers import AlgoOrder, Position
+from live.venue.stop_cover import cover_of, stop_price
 
 D = Decimal
 

@@ -13,9 +13,9 @@ from configs.errors import ConfigError
 from live.rehearsal.limits import Limits
 from live.rehearsal.ports import RequestFault
 from live.rehearsal.server import ServerThread
-from live.venue_client import ClientLimits, VenueClient
-from live.venue_errors import VenueRequestError, classify
-from live.venue_signing import Signer
+from live.venue.client import ClientLimits, VenueClient
+from live.venue.errors import VenueRequestError, classify
+from live.venue.signing import Signer
 from tests.rehearsal_server import (
     API,
     ED_KEY,

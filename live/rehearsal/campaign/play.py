@@ -30,7 +30,7 @@ from live.rehearsal.fault_script import parse_fault
 from live.rehearsal.market import MarketSettings
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
-from live.rehearsal.spot_specs import spot_spec
+from live.rehearsal.spot.specs import spot_spec
 from live.venues import REHEARSAL_SEED
 
 __all__ = ["Played", "play"]

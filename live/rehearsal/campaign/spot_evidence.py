@@ -13,7 +13,7 @@ from live.rehearsal.campaign.steps import own_id
 from live.rehearsal.campaign.timeline import least_worth
 from live.rehearsal.session import Session
 from live.rehearsal.specs import SymbolSpec
-from live.rehearsal.spot_orders import SpotOrder
+from live.rehearsal.spot.orders import SpotOrder
 
 __all__ = ["sellable", "spot_ledger_of", "spot_moment"]
 

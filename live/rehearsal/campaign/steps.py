@@ -15,7 +15,7 @@ from nautilus_trader.adapters.binance import (
 )
 
 from live.rehearsal.events import AlgoUpdate, OrderUpdate
-from live.rehearsal.spot_events import ExecutionReport
+from live.rehearsal.spot.events import ExecutionReport
 
 __all__ = [
     "IN_NODE",

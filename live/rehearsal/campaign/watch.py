@@ -15,7 +15,7 @@ from live.rehearsal.events import PositionView
 from live.rehearsal.faults import Injection
 from live.rehearsal.orders import AlgoOrder, Order
 from live.rehearsal.session import Session
-from live.rehearsal.spot_events import ExecutionReport
+from live.rehearsal.spot.events import ExecutionReport
 
 __all__ = ["MOVE", "StampedLog", "Watch", "covers"]
 

@@ -1,0 +1,128 @@
+"""The checks of a spot account: as for futures, but what is held are coins, and orders offer them."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from actors.risk_state import RiskMemory
+from actors.state_file import StateFile
+from catalog.instruments import symbol_of
+from live.checks.account import check_clock
+from live.checks.local import check_disk, check_lock, check_models
+from live.checks.market import check_warm_up
+from live.checks.report import Context, Row, failed, ok, warned
+from live.prepare import GUARD_FILE
+from live.venue.errors import VenueRequestError
+from live.venue.spot_client import SpotClient
+from strategies.assembly import coins_file, trade_file
+from strategies.holdings import Coins
+
+__all__ = ["SPOT_CHECKS"]
+
+_NEEDED = ("MARKET", "LIMIT_MAKER", "STOP_LOSS")
+
+
+def _client(context: Context) -> SpotClient:
+    assert isinstance(context.client, SpotClient)
+    return context.client
+
+
+def check_keys(context: Context) -> Row:
+    """Whether the venue knows the key, takes its signature and lets the account trade."""
+    try:
+        account = _client(context).account()
+    except VenueRequestError as error:
+        if error.may_pass and context.setup.patience_secs:
+            raise
+        return failed("keys", str(error), "see the venue's answer; keys are made in its API management")
+    if not account.can_trade:
+        return failed("keys", "the account may not trade", "see the venue's notices for this account")
+    return ok("keys", "known to the venue, the signature is right")
+
+
+def check_permissions(context: Context) -> Row:
+    """Withdrawing is not for a bot's key."""
+    if _client(context).permissions().enable_withdrawals:
+        advice = "take the withdrawal permission from the key, or make a key without it; a bot never needs it"
+        return failed("permissions", "the key may withdraw", advice)
+    return ok("permissions", "may not withdraw")
+
+
+def check_symbols(context: Context) -> Row:
+    """Traded, with lists of a target and a stop, and stops that sell at the market."""
+    told: dict[str, Any] = json.loads(_client(context).raw_exchange_info())
+    known = {entry["symbol"]: entry for entry in told["symbols"]}
+    for symbol in context.symbols:
+        entry = known.get(symbol)
+        if entry is None or entry["status"] != "TRADING":
+            status = "not known" if entry is None else entry["status"]
+            return failed("symbols", f"{symbol} is {status}", "trade another, or wait")
+        missing = [kind for kind in _NEEDED if kind not in entry["orderTypes"]]
+        if missing or not entry["ocoAllowed"]:
+            what = ", ".join(missing) or "lists (OCO)"
+            return failed("symbols", f"{symbol} takes no {what}", "without them coins cannot be covered")
+    return ok("symbols", f"{', '.join(context.symbols)}: traded, with lists and market stops")
+
+
+def check_coins(context: Context) -> Row:
+    """The books of what is held agree with the account, and every open order is the node's own."""
+    client, found = _client(context), []
+    account = client.account()
+    for index, strategy in enumerate(context.run.strategies):
+        symbol = symbol_of(strategy.instrument)
+        path = coins_file(trade_file(context.setup.folder / GUARD_FILE, strategy))
+        base = _base_asset(client, symbol)
+        held, total = (
+            _held(client, symbol, f"{index:02d}", base, StateFile(path, Coins).read()),
+            account.total(base),
+        )
+        if held > total and not context.setup.adopt:
+            advice = "the account has fewer than the node bought: --adopt goes on with what is there"
+            return failed("coins", f"{symbol}: {held} {base} in the book, {total} in the account", advice)
+        strange = [o for o in client.orders_open(symbol) if not o.own_id.startswith(f"{index:02d}-")]
+        if strange and not context.setup.adopt:
+            advice = "cancel them, or give --adopt: then the node does"
+            return failed("coins", f"{symbol}: {len(strange)} open orders are not the node's", advice)
+        found.append(f"{symbol} {held} of {total} {base}")
+    return ok("coins", f"held by the node's book: {', '.join(found)}")
+
+
+def _held(client: SpotClient, symbol: str, tag: str, base: str, book: Coins | None) -> Decimal:
+    """What the book says, and what has filled since it was written."""
+    if book is None:
+        return Decimal(0)
+    held = book.amount
+    for fill in client.own_fills(symbol, book.last_trade, [tag]):
+        if fill.trade_id not in book.seen and fill.order not in book.inferred:
+            held += fill.quantity if fill.is_buy else -fill.quantity
+            held -= fill.fee if fill.fee_asset == base else 0
+    return held
+
+
+def _base_asset(client: SpotClient, symbol: str) -> str:
+    told: dict[str, Any] = json.loads(client.raw_exchange_info())
+    return next((str(entry["baseAsset"]) for entry in told["symbols"] if entry["symbol"] == symbol), symbol)
+
+
+def check_state(context: Context) -> Row:
+    """What must outlive a restart can be read; DataError says what is wrong."""
+    memory = StateFile(context.setup.folder / GUARD_FILE, RiskMemory).read()
+    if memory is not None and memory.kill.halts:
+        advice = "no entry is made until the command resume; find out why first"
+        return warned("state", f"the kill switch is thrown ({', '.join(memory.kill.halts)})", advice)
+    return ok("state", "readable" if memory else "none yet: risk limits begin anew")
+
+
+SPOT_CHECKS: dict[str, Callable[[Context], Row]] = {
+    "clock": check_clock,
+    "keys": check_keys,
+    "permissions": check_permissions,
+    "symbols": check_symbols,
+    "coins": check_coins,
+    "models": check_models,
+    "warm-up": check_warm_up,
+    "disk": check_disk,
+    "state": check_state,
+    "lock": check_lock,
+}

@@ -1,0 +1,310 @@
+"""Strategies and models change while the node runs: added, removed, swapped. The node's thread.
+
+Each change is a generator that is asked to go on four times a second; long work is done in the workshop. Who
+trades is written down (`live.operate.roster`) before it is changed, so that a start after a kill finds the one
+or the other. Between the last look at what is under way and the change itself nothing else runs.
+"""
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from actors.control import Answer, Control, Request
+from catalog.instruments import symbol_of
+from configs.errors import ConfigError, RunFailedError
+from configs.schema import ModelConfig, RunConfig, StrategyConfig
+from live.operate.crew import Crew, Member
+from live.operate.roster import Roster, RosterBook
+from live.operate.workshop import Newcomer, Workshop
+from models.correlation import CorrelationTracker
+from strategies.base import TradingStrategy
+
+__all__ = ["OPERATOR", "Changes", "Job", "close", "need_orders", "until_flat"]
+
+OPERATOR = "operator"
+_FLAT_SECS = 30.0
+_SETTLE_SECS = 5.0
+_HAND_OVER_BARS = 3
+
+type Job = Generator[None, None, Answer]
+
+
+class _Wish(NamedTuple):
+    """Strategies of another run file, as a command brings them."""
+
+    strategies: tuple[StrategyConfig, ...]
+    models: tuple[ModelConfig, ...]
+    bundles: Mapping[str, Mapping[str, str]]
+    bar: str
+
+
+def close(trader: TradingStrategy) -> None:
+    """Let a strategy enter nothing until it is resumed, and leave; ConfigError where no order may be sent."""
+    need_orders([trader])
+    trader.pause(f"{OPERATOR}:flatten")
+    trader.withdraw(OPERATOR)
+    trader.leave(OPERATOR)
+
+
+def need_orders(traders: Iterable[TradingStrategy]) -> None:
+    """ConfigError where no order may be sent."""
+    if not all(trader.may_send for trader in traders):
+        raise ConfigError("without --trade this node sends no order, so it closes nothing")
+
+
+def until_flat(traders: list[TradingStrategy]) -> Generator[None]:
+    """Until nothing is held and nothing is under way; RunFailedError when that takes too long."""
+    deadline = time.monotonic() + _FLAT_SECS
+    while any(trader.is_holding or not trader.is_quiet for trader in traders):
+        if time.monotonic() > deadline:
+            raise RunFailedError(f"not flat after {_FLAT_SECS:g} s; it goes on trying: see the alarms")
+        yield
+
+
+class Changes:
+    """The commands that change who trades; one at a time."""
+
+    def __init__(self, book: RosterBook, crew: Crew, control: Control, workshop: Workshop) -> None:
+        self._book = book
+        self._crew = crew
+        self._control = control
+        self._workshop = workshop
+
+    def remove(self, request: Request) -> Job:
+        """Close first, or let it look after what is open and go when that is closed."""
+        label, how = _named(request), _choice(request, "positions", "close", "keep")
+        member = self._crew.members[label]
+        self._book.check(self._book.roster.leave(label))
+        if how == "close":
+            close(member.trader)
+            yield from until_flat([member.trader])
+        else:
+            member.trader.withdraw(OPERATOR)
+        self._book.keep(self._book.roster.leave(label))
+        member.trader.stand_still("leaving")
+        yield
+        if member.trader.is_holding or not member.trader.is_quiet:
+            text = f"{label} enters nothing more, looks after what is open, and goes when it is closed"
+            return Answer(done=True, text=text)
+        return (yield from self._goes(label))
+
+    def due(self) -> tuple[str, Job] | None:
+        """One that was to leave and is flat: its name and how it goes; None when there is none."""
+        for label in self._book.roster.leaving:
+            trader = self._crew.members[label].trader
+            if not trader.is_holding and trader.is_quiet:
+                return label, self._goes(label)
+        return None
+
+    def _goes(self, label: str) -> Job:
+        tracker = yield from self._in_workshop(lambda: self._workshop.tracker(self._run_without(label)))
+        self._dismiss(label, tracker)
+        return Answer(done=True, text=f"{label} is gone")
+
+    def _run_without(self, label: str) -> RunConfig:
+        return self._book.check(self._book.roster.remove(label))
+
+    def _dismiss(self, label: str, tracker: CorrelationTracker | None) -> None:
+        self._book.keep(self._book.roster.remove(label))
+        self._crew.dismiss(label, tracker)
+        self._control.note(what="dismissed", strategy=label)
+
+    def add(self, request: Request) -> Job:
+        """The strategies of a run file that are not here; they take up what one that leaves holds."""
+        wish = yield from self._in_workshop(lambda: _wish(request))
+        known, leaving = self._crew.members, self._book.roster.leaving
+        chosen = tuple(s for s in wish.strategies if s.label not in known or s.label in leaving)
+        if not chosen:
+            raise ConfigError("the run file has no strategy that is not here already")
+        for strategy in chosen:
+            holder = self._crew.of_instrument(strategy.instrument)
+            if holder is not None and holder.config.label not in leaving:
+                raise ConfigError(
+                    f"{strategy.instrument} is traded by {holder.config.label}: swap it, or remove it first"
+                )
+        news, tracker = yield from self._prepared(wish, chosen)
+        for new in news:
+            holder = self._crew.of_instrument(new.config.instrument)
+            if holder is not None:
+                yield from self._until_ready(holder)
+            with self._written(self._roster_with(wish, (new.config,))):
+                if holder is None:
+                    self._crew.join(new, tracker)
+                else:
+                    self._take_over(holder, new, takes_trade=True)
+            self._control.note(what="added", strategy=new.config.label, models=new.hashes)
+        return Answer(done=True, text=f"added: {', '.join(new.config.label for new in news)}")
+
+    def swap(self, request: Request) -> Job:
+        """Another strategy on the same instrument, with the trade or after it was closed."""
+        label, how = _named(request), _choice(request, "positions", "handover", "close")
+        wish = yield from self._in_workshop(lambda: _wish(request))
+        old = self._crew.members[label]
+        chosen = tuple(s for s in wish.strategies if s.instrument == old.config.instrument)
+        if not chosen:
+            raise ConfigError(f"the run file has no strategy on {old.config.instrument}, as {label} is")
+        new_label = chosen[0].label
+        if new_label != label and new_label in self._crew.members:
+            raise ConfigError(f"'{new_label}' is a strategy here already: give it another name")
+        news, _ = yield from self._prepared(wish, chosen)
+        if how == "close":
+            close(old.trader)
+            yield from until_flat([old.trader])
+        yield from self._until_ready(old)
+        began = time.perf_counter()
+        with self._written(self._roster_with(wish, chosen)):
+            self._take_over(old, news[0], takes_trade=how == "handover")
+        took_ms = round((time.perf_counter() - began) * 1e3, 3)
+        hashes = news[0].hashes
+        self._control.note(
+            what="swapped", old=label, strategy=new_label, positions=how, models=hashes, took_ms=took_ms
+        )
+        return Answer(done=True, text=f"{new_label} has taken the place of {label}")
+
+    def _take_over(self, old: Member, new: Newcomer, *, takes_trade: bool) -> None:
+        """Between two bars; the successor is told of the bars that have closed since it was prepared."""
+        self._catch_up(new)
+        self._crew.replace(old.config.label, new, takes_trade=takes_trade)
+        self._crew.forget_trade(old.config.label)
+
+    def model(self, request: Request) -> Job:
+        """Another bundle for a model, from the next bar on."""
+        name, wish = request.values.get("model", ""), request.values.get("bundle", "")
+        users = self._users(name, request.strategy)
+        if len(users) > 1 and wish != "latest":
+            labels = ", ".join(member.config.label for member in users)
+            raise ConfigError(f"a bundle is one instrument's; give --strategy, one of {labels}")
+        for member in users:
+            yield from self._change_model(member, name, wish)
+        return Answer(done=True, text="; ".join(self._told(m.config.label, name) for m in users))
+
+    def _users(self, model: str, label: str | None) -> list[Member]:
+        found = [
+            member
+            for member in self._crew.members.values()
+            if model in member.config.all_models and label in (None, member.config.label)
+        ]
+        if not found:
+            raise ConfigError(f"no strategy {'here' if label is None else label} uses a model '{model}'")
+        return found
+
+    def _told(self, label: str, model: str) -> str:
+        return f"{label}: {model} is {self._crew.members[label].hashes[model][:12]} from the next bar on"
+
+    def _change_model(self, member: Member, model: str, wish: str) -> Generator[None]:
+        label, run = member.config.label, self._book.run
+        mine = {name: str(predictor.folder) for name, predictor in member.bundles.items()}
+
+        def work() -> Newcomer:
+            mine[model] = self._workshop.bundle(member.config.instrument, model, wish)
+            return self._workshop.newcomers(run, (label,), {label: mine})[0]
+
+        new = yield from self._in_workshop(work)
+        yield from self._until_bar(member)
+        self._catch_up(new)
+        self._book.keep(self._book.roster.use_bundle(label, model, str(new.bundles[model].folder.absolute())))
+        old_hash, new_hash = member.hashes[model], new.hashes[model]
+        self._crew.change_models(label, new)
+        self._control.note(what="model", strategy=label, model=model, old=old_hash, new=new_hash)
+
+    # -- steps of them -------------------------------------------------------------------------------------
+
+    def _prepared(
+        self, wish: _Wish, chosen: tuple[StrategyConfig, ...]
+    ) -> Generator[None, None, tuple[list[Newcomer], CorrelationTracker | None]]:
+        """The strategies, warm, and the correlations with them; refused when a preflight would refuse."""
+        run = self._book.run
+        if wish.bar != run.data.bar:
+            raise ConfigError(f"its bars are of {wish.bar}, this node's of {run.data.bar}")
+        if any("-PERP." not in strategy.instrument for strategy in chosen):
+            raise ConfigError("on spot strategies change with a new start: handing coins over is not proven")
+        after = self._book.check(self._roster_with(wish, chosen))
+        sides = {
+            symbol_of(m.config.instrument): 1 if m.trader.standing["quantity"] > 0 else -1
+            for m in self._crew.members.values()
+            if m.trader.is_holding
+        }
+        labels = tuple(strategy.label for strategy in chosen)
+
+        def work() -> tuple[list[Newcomer], CorrelationTracker | None]:
+            news = self._workshop.newcomers(after, labels, wish.bundles)
+            self._workshop.check(after, news, sides)
+            return news, self._workshop.tracker(after)
+
+        return (yield from self._in_workshop(work))
+
+    @contextmanager
+    def _written(self, roster: Roster) -> Iterator[None]:
+        """Who trades, written down before it is so; as it was when it does not come to that."""
+        before = self._book.roster
+        self._book.keep(roster)
+        self._crew.use(self._book.run)
+        try:
+            yield
+        except RunFailedError:
+            self._book.keep(before)
+            self._crew.use(self._book.run)
+            raise
+
+    def _roster_with(self, wish: _Wish, chosen: tuple[StrategyConfig, ...]) -> Roster:
+        used = {name for strategy in chosen for name in strategy.all_models}
+        models = [model for model in wish.models if model.name in used]
+        bundles = {s.label: wish.bundles.get(s.label, {}) for s in chosen}
+        return self._book.roster.add(chosen, models, bundles)
+
+    def _in_workshop[R](self, work: Callable[[], R]) -> Generator[None, None, R]:
+        future: Future[R] = self._workshop.submit(work)
+        while not future.done():
+            yield
+        return future.result()
+
+    def _until_bar(self, member: Member) -> Generator[None]:
+        """Until the instrument's next bar has been dealt with by all."""
+        kind = self._crew.kind(member.config.instrument)
+        seen = self._control.bars(kind)[-1:]
+        while self._control.bars(kind)[-1:] == seen:
+            yield
+
+    def _until_ready(self, member: Member) -> Generator[None]:
+        """Until a bar has closed and nothing of the strategy's is under way."""
+        for _ in range(_HAND_OVER_BARS):
+            yield from self._until_bar(member)
+            deadline = time.monotonic() + _SETTLE_SECS
+            while time.monotonic() < deadline:
+                if member.trader.is_ready_to_hand_over:
+                    return
+                member.trader.withdraw(OPERATOR)
+                yield
+        label = member.config.label
+        raise RunFailedError(f"{label} had orders under way at {_HAND_OVER_BARS} bars: try again")
+
+    def _catch_up(self, new: Newcomer) -> None:
+        if new.source is not None:
+            new.source.catch_up(self._control.bars(self._crew.kind(new.config.instrument)))
+
+
+def _named(request: Request) -> str:
+    if request.strategy is None:
+        raise ConfigError(f"{request.name}: which strategy?")
+    return request.strategy
+
+
+def _choice(request: Request, name: str, *allowed: str) -> str:
+    value = request.values.get(name, "")
+    if value not in allowed:
+        raise ConfigError(f"{request.name}: {name} are one of {', '.join(allowed)}, not '{value}'")
+    return value
+
+
+def _wish(request: Request) -> _Wish:
+    try:
+        run = RunConfig.model_validate_json(request.values.get("run", ""), strict=True)
+        bundles = json.loads(request.values.get("bundles", "{}"))
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise ConfigError(f"the run file in the command is none: {str(error).splitlines()[0]}") from None
+    return _Wish(run.strategies, run.models, bundles, run.data.bar)

@@ -1,0 +1,254 @@
+"""The components of a node that runs, and how one joins, leaves or takes another's place. The node's thread.
+
+A strategy that takes over from another takes its place in the engine as well: position and open orders are
+the engine's under the name of who opened them, and their events come to who bears it. So it is given the same
+name and adopts what it finds, as after a restart; the stop stays at the venue all the while.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from nautilus_trader.model import BarType
+
+from actors.control import Control
+from actors.faults import CarryOn
+from actors.forecaster import Forecaster, ForecastSpec
+from actors.guard import Guard
+from actors.state_file import StateFile
+from catalog.store import bar_type
+from configs.errors import RunFailedError, SextantError
+from configs.schema import RunConfig, StrategyConfig
+from live.operate.workshop import Newcomer, named_predictors
+from models.correlation import CorrelationTracker
+from models.predictor import Predictor
+from strategies.assembly import Assembly, ModelFeed
+from strategies.base import TradingStrategy
+from strategies.memory import TradeMemory
+from strategies.setup import Instrument
+
+__all__ = ["Crew", "Follower", "Member"]
+
+_FAILED = (SextantError, RuntimeError, ValueError, TypeError, KeyError)
+
+
+class Follower(Protocol):
+    """What looks at every instrument that is traded."""
+
+    def follow(self, kind: BarType, instrument: Instrument) -> None:
+        """One more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A strategy at work: its entry, the forecaster that serves it, and its place in the engine."""
+
+    config: StrategyConfig
+    trader: TradingStrategy
+    forecaster: Forecaster | None
+    feed: ModelFeed | None
+    seat: str
+    order_tag: str
+    bundles: Mapping[str, Predictor] = MappingProxyType({})
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of its models, by name."""
+        return {name: predictor.model_hash for name, predictor in self.bundles.items()}
+
+
+class Crew:
+    """The members by label. `traders` is the list that who looks at every strategy has, kept up to date."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        assembly: Assembly,
+        traders: list[TradingStrategy],
+        feeds: Mapping[str, ModelFeed],
+        specs: Mapping[str, ForecastSpec],
+        guard_file: Path,
+        policy: CarryOn,
+    ) -> None:
+        self.traders = traders
+        self.members: dict[str, Member] = {}
+        self._bar = run.data.bar
+        self._builder = assembly.builder
+        self._guard: Guard = assembly.guard
+        self._guard_file = guard_file
+        self._policy = policy
+        self._control: Control | None = None
+        self._followers: tuple[Follower, ...] = ()
+        # never let go: the engine's objects must end on its thread, and cycles are collected on any
+        self._kept: list[Any] = []
+        named = {forecaster.component_name: forecaster for forecaster in assembly.forecasters}
+        for index, (config, trader) in enumerate(zip(run.strategies, assembly.strategies, strict=True)):
+            self.members[config.label] = Member(
+                config=config,
+                trader=trader,
+                forecaster=named.get(f"FORECASTER-{config.label}"),
+                feed=feeds.get(config.instrument),
+                seat=config.label,
+                order_tag=f"{index:02d}",
+                bundles=named_predictors(config, specs.get(config.instrument)),
+            )
+
+    def use(self, run: RunConfig) -> None:
+        """The run whose strategies they are: its instruments are those that may be entered."""
+        self._builder.run = run
+
+    def serve(self, control: Control, followers: Iterable[Follower]) -> None:
+        """Take who adds to the node and takes from it, and who has to hear of new instruments."""
+        self._control, self._followers = control, tuple(followers)
+
+    @property
+    def control(self) -> Control:
+        """Who adds and takes away."""
+        assert self._control is not None
+        return self._control
+
+    def of_instrument(self, instrument: str) -> Member | None:
+        """Who trades it."""
+        return next((m for m in self.members.values() if m.config.instrument == instrument), None)
+
+    def kind(self, instrument: str) -> BarType:
+        """The instrument's bars."""
+        return BarType.from_str(bar_type(instrument, self._bar))
+
+    # -- joining, leaving, taking over ---------------------------------------------------------------------
+
+    def join(self, new: Newcomer, tracker: CorrelationTracker | None) -> Member:
+        """Let a strategy begin on an instrument that nobody trades; RunFailedError when it does not start."""
+        name = new.config.instrument
+        self._builder.instruments[name] = new.instrument
+        kind = self.kind(name)
+        self._file(new.config.label).path.unlink(missing_ok=True)  # of another time
+        before = self._guard.tracker
+        self.control.follow(kind)
+        self._guard.follow([*self._kinds(), kind], tracker)
+        for follower in self._followers:
+            follower.follow(kind, new.instrument)
+        try:
+            return self._begin(new.config, new.feed, new.config.label, self._free_tag(), new.bundles)
+        except _FAILED as error:
+            self.control.forget(kind)
+            self._guard.follow(self._kinds(), before)
+            raise RunFailedError(f"{new.config.label} did not start ({error})") from error
+
+    def dismiss(self, label: str, tracker: CorrelationTracker | None) -> None:
+        """Take a strategy from the node that holds nothing and has nothing under way."""
+        member = self.members[label]
+        self._end(member)
+        self.control.forget(self.kind(member.config.instrument))
+        self._guard.follow(self._kinds(), tracker)
+        self._file(label).path.unlink(missing_ok=True)
+
+    def replace(self, label: str, new: Newcomer, *, takes_trade: bool) -> Member:
+        """Put a strategy in another's place, between two bars; both trade the same instrument.
+
+        With `takes_trade` it goes on with the trade that the other remembers. RunFailedError when it did not
+        start: the other one is back then.
+        """
+        old, name = self.members[label], new.config.instrument
+        kind = self.kind(name)
+        control = self.control
+        control.subscribe_quotes(kind.instrument_id)  # the stream goes on while nobody else listens
+        try:
+            self._end(old)
+            self._hand_on(label, new.config.label, takes_trade=takes_trade)
+            self._builder.instruments[name] = new.instrument
+            try:
+                return self._begin(new.config, new.feed, old.seat, old.order_tag, new.bundles)
+            except _FAILED as error:
+                self._hand_on(new.config.label, label, takes_trade=True)
+                self._begin(old.config, old.feed, old.seat, old.order_tag, old.bundles)
+                raise RunFailedError(
+                    f"{new.config.label} did not start ({error}); {label} goes on"
+                ) from error
+        finally:
+            control.unsubscribe_quotes(kind.instrument_id)
+
+    def change_models(self, label: str, new: Newcomer) -> None:
+        """Let the strategy's forecaster go on with other models, from the next bar."""
+        member = self.members[label]
+        if member.forecaster is None or new.feed is None:
+            raise RunFailedError(f"{label} has no forecaster")
+        member.forecaster.change_over(new.feed.models, new.feed.source)
+        self.members[label] = replace(member, feed=new.feed, bundles=new.bundles)
+
+    # -- how -----------------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        config: StrategyConfig,
+        feed: ModelFeed | None,
+        seat: str,
+        tag: str,
+        bundles: Mapping[str, Predictor],
+    ) -> Member:
+        trader, forecaster = self._builder.build(
+            config, tag, feed, where=f"strategy {config.label}", seat=seat
+        )
+        parts: tuple[Any, ...] = () if forecaster is None else (forecaster,)
+        self._kept += (trader, *parts)
+        self._policy.cover_strategy(trader, *parts)
+        if forecaster is not None:
+            self.control.add_component(forecaster)
+        self.control.add_trader(trader)
+        if not trader.is_running():
+            self._policy.uncover(trader)
+            if forecaster is not None:
+                self.control.take_component_out(forecaster)
+            raise RuntimeError("its start failed, see the alarm")
+        member = Member(
+            config=config,
+            trader=trader,
+            forecaster=forecaster,
+            feed=feed,
+            seat=seat,
+            order_tag=tag,
+            bundles=bundles,
+        )
+        self.members[config.label] = member
+        self.traders.append(trader)
+        self._guard.repeat()
+        return member
+
+    def _end(self, member: Member) -> None:
+        if member.trader.care is not None:
+            member.trader.care.save()
+        self.control.take_trader_out(member.trader)
+        if member.forecaster is not None:
+            self.control.take_component_out(member.forecaster)
+        self._policy.uncover(member.trader)
+        self.traders.remove(member.trader)
+        self._kept += (member.trader, member.forecaster)
+        del self.members[member.config.label]
+
+    def _hand_on(self, old: str, new: str, *, takes_trade: bool) -> None:
+        """The memory of a trade is in a file of its strategy's name; the old one's stays for a way back."""
+        if not takes_trade:
+            self._file(new).path.unlink(missing_ok=True)
+        elif old != new:
+            memory = self._file(old).read()
+            if memory is None:
+                self._file(new).path.unlink(missing_ok=True)
+            else:
+                self._file(new).write(memory)
+
+    def forget_trade(self, label: str) -> None:
+        """Remove the memory of a strategy that has been replaced."""
+        if label not in self.members:
+            self._file(label).path.unlink(missing_ok=True)
+
+    def _file(self, label: str) -> StateFile[TradeMemory]:
+        return StateFile(self._guard_file.with_name(f"trade-{label}.json"), TradeMemory)
+
+    def _kinds(self) -> list[BarType]:
+        return [self.kind(member.config.instrument) for member in self.members.values()]
+
+    def _free_tag(self) -> str:
+        taken = {member.order_tag for member in self.members.values()}
+        return next(tag for tag in (f"{n:02d}" for n in range(100)) if tag not in taken)

@@ -1,0 +1,1 @@
+"""The rehearsal venue's spot market: JSON, the WebSocket API, SBE over REST."""

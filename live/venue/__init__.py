@@ -1,0 +1,1 @@
+"""Talking to Binance over REST, independently of the node's adapter."""
