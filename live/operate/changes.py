@@ -1,8 +1,8 @@
 """Strategies and models change while the node runs: added, removed, swapped. The node's thread.
 
 Each change is a generator that is asked to go on four times a second; long work is done in the workshop. Who
-trades is written down (`live.operate.roster`) before it is changed, so that a start after a kill finds the one
-or the other. Between the last look at what is under way and the change itself nothing else runs.
+trades is written down (`live.operate.roster`) before it is changed, so that a start after a kill finds the
+one or the other. Between the last look at what is under way and the change itself nothing else runs.
 """
 
 import json
