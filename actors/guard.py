@@ -12,7 +12,8 @@ before the bar that it belongs to, and its word is there for that bar's decision
 
 With a `state_path` everything that must outlive a restart is in one small file: read when the guard is made
 (a file that cannot be trusted is refused then), written at a bar time if anything changed since, and at once
-when the kill switch is thrown or lifted. A backtest has none.
+on trading and commands. Trading and bar times do not wait for the disk, the kill switch does. A backtest has
+none.
 """
 
 import math
@@ -183,7 +184,7 @@ class Guard(DataActor):
             changed |= self._close_hour(ts)
         self._say(ts, changed)
         if self._file is not None:
-            self._save()
+            self._save(waits=False)
 
     @guarded
     def _on_trading(self, message: object) -> None:
@@ -199,7 +200,7 @@ class Guard(DataActor):
         self._settling = 2
         if changed:
             self._say(self.clock.timestamp_ns())
-        self._save()
+        self._save(waits=False)  # the next order may be waiting
 
     @guarded
     def _on_command(self, message: object) -> None:
@@ -320,9 +321,9 @@ class Guard(DataActor):
         )
         self.publish_message(AUDIT_TOPIC, record)
 
-    def _save(self) -> None:
+    def _save(self, *, waits: bool = True) -> None:
         if self._file is not None and self.risk.has_news:
-            self._file.write(self.risk.memory)
+            self._file.write(self.risk.memory, waits=waits)
             self.risk.has_news = False
 
 

@@ -138,6 +138,7 @@ class TradeClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A position is flat again. `pnl` is realised, net of fees, `risk` was at stake; quote currency.
 
     `ended` is when, by the venue's clock (ns UTC), where it closed while no node was alive; 0 otherwise.
+    `last_fill` is the venue's number of its newest fill: one that is told twice counts once (-1: none).
     """
 
     ts_event: int
@@ -148,6 +149,7 @@ class TradeClosed(msgspec.Struct, frozen=True, kw_only=True):
     risk: float
     exit_reason: str
     ended: int = 0
+    last_fill: int = -1
 
 
 class OrderRefused(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ class RiskMemory(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything that must outlive a restart.
 
     `account` names whose it is. `equity` is the last one known, `last_intents` the time and side of the last
-    entry sent per instrument.
+    entry sent per instrument, `counted` the newest fill of the last trade counted per instrument.
     """
 
     account: str
@@ -69,6 +69,7 @@ class RiskMemory(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     performance: PerformanceMemory = msgspec.field(default_factory=PerformanceMemory)
     kill: KillMemory = msgspec.field(default_factory=KillMemory)
     last_intents: dict[str, tuple[int, int]] = {}
+    counted: dict[str, int] = {}
 
 
 class _Verdict(NamedTuple):
@@ -149,6 +150,10 @@ class RiskState:
         if not math.isfinite(message.pnl):
             raise RunFailedError(f"a trade of {message.strategy} closed with a profit of {message.pnl}")
         now = self._advance(message.ts_event)
+        if message.last_fill >= 0:
+            if self.memory.counted.get(message.instrument) == message.last_fill:
+                return self._judge()  # counted before a kill that came before the strategy wrote it down
+            self.memory.counted[message.instrument] = message.last_fill
         self._day.closed(now, message.pnl, message.ended)
         self._symbols.closed(
             now,

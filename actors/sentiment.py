@@ -2,12 +2,12 @@
 
 The values live in one `KnownSeries` that forecasters and strategies look into by the time of the bar; the
 actor announces each as a `Sentiment` message when it becomes known, and adds what it polls to the series.
-In a live node a value is known when it was received, not when its day began.
+In a live node a value is known when it was received, and no sooner than a backtest would know it.
 
 The service answers with the JSON of alternative.me's `/fng/`: `{"data": [{"value": "40", "timestamp":
 "1551157200", ...}, ...], "metadata": {"error": null}}`. Nothing it sends is trusted: whatever else arrives,
-or does not, is a warning and an audit record; the last good value counts until it is too old, then there is
-none.
+or does not, is a warning and an audit record, and it is asked again soon, then ever later; the last good
+value counts until it is too old, then there is none and an alarm.
 """
 
 import re
@@ -21,22 +21,24 @@ import msgspec
 from nautilus_trader.common import DataActor, DataActorConfig, TimeEvent
 from nautilus_trader.model import ActorId
 
+from actors.alarms import alarm
 from actors.faults import fail_loud, guarded
 from actors.messages import AUDIT_TOPIC, SENTIMENT_TOPIC, AuditRecord, Sentiment
 from configs.errors import ConfigError
-from models.exogenous import FEAR_GREED, ExogenousColumns
+from models.exogenous import FEAR_GREED, ExogenousColumns, KnownSeries
 
-__all__ = ["Answer", "Poller", "SentimentActor", "parse_fear_greed"]
+__all__ = ["Answer", "Poller", "SentimentActor", "ask_fear_greed", "learn_day", "parse_fear_greed"]
 
 _SECOND_NS = 10**9
 _DAY_NS = 86_400 * _SECOND_NS
 _LOOK_NS = 20 * 10**6
+_FIRST_RETRY_NS = 5 * _SECOND_NS
 _LARGEST_ANSWER = 2**18
 _LONGEST_WAIT_SECS = 86_400
 _TIMESTAMP = re.compile(r"\d{9,10}")
 _VALUE = re.compile(r"\d{1,3}")
 _SECONDS = re.compile(r"\d{1,6}")
-_KNOWN, _POLL, _LOOK = "fear-greed-known", "fear-greed-poll", "fear-greed-look"
+_KNOWN, _POLL, _LOOK, _RETRY = (f"fear-greed-{what}" for what in ("known", "poll", "look", "retry"))
 
 
 @fail_loud
@@ -63,7 +65,9 @@ class SentimentActor(DataActor):
         self._poller = Poller(config.url or "", timeout_secs=config.timeout_secs) if poll else None
         self._next = 0
         self._quiet_until = 0
+        self._failures = 0
         self._valid = False
+        self._missed = False
 
     def on_start(self) -> None:
         """Announce the newest value known already, then each when it becomes known; begin to poll."""
@@ -104,17 +108,33 @@ class SentimentActor(DataActor):
     def _poll(self) -> None:
         """Send the next request, unless the service is to be left alone or has not answered the last one."""
         poller, now = self._poller, self.clock.timestamp_ns()
-        if self._valid and self._series.find(now, self._columns.max_age_ns) < 0:
-            self._valid = False
-            self._complain("expired", f"no value younger than {self._columns.config.max_age_hours:g} h")
-        if poller is None or now < self._quiet_until:
+        if poller is None:
             return
+        if self._valid or poller.busy:
+            self._watch_age(now)
+        if now < self._quiet_until:
+            return
+        if _RETRY in self.clock.timer_names():
+            self.clock.cancel_timer(_RETRY)
         if poller.busy:
             self._complain("poll_failed", "the request before is still without an answer")
         else:
             poller.ask()
         if _LOOK not in self.clock.timer_names():
             self.clock.set_timer_ns(_LOOK, _LOOK_NS, callback=self._look)
+
+    def _watch_age(self, now: int) -> None:
+        """Alarm once when no value counts any more, or none ever did."""
+        if self._series.find(now, self._columns.max_age_ns) >= 0:
+            self._missed = False
+            return
+        if self._valid:
+            self._valid = False
+            self._complain("expired", f"no value younger than {self._columns.config.max_age_hours:g} h")
+        if not self._missed:
+            self._missed = True
+            age = f"younger than {self._columns.config.max_age_hours:g} h"
+            alarm(self, f"{FEAR_GREED}: no value {age}: what rests on it has no opinion", series=FEAR_GREED)
 
     @guarded
     def _look(self, _: TimeEvent) -> None:
@@ -125,28 +145,31 @@ class SentimentActor(DataActor):
         self.clock.cancel_timer(_LOOK)
         now = self.clock.timestamp_ns()
         if answer.failure:
-            self._quiet_until = now + answer.wait_secs * _SECOND_NS
             self._complain("poll_failed", answer.failure)
+            self._ask_again(now, answer.wait_secs * _SECOND_NS)
+            self._watch_age(now)
             return
+        self._failures = 0
         for day, value in answer.days:
-            self._learn(day, value, now)
+            if day > now:
+                self._complain(
+                    "refused", f"a value for a day that begins in {(day - now) / _DAY_NS:.2f} days"
+                )
+            else:
+                learn_day(self._series, day, value, now=now, delay_ns=self._delay_ns)
         newest = answer.days[-1][0]
         if now - (newest + self._delay_ns) > self._columns.max_age_ns:
             self._complain("stale", f"the newest value is {(now - newest) / _DAY_NS:.1f} days old")
         self._announce()
+        self._watch_age(now)
 
-    def _learn(self, day: int, value: float, now: int) -> None:
-        """Add a day that is new, or the newest one with another value; what is known already stays."""
-        if day > now:
-            self._complain("refused", f"a value for a day that begins in {(day - now) / _DAY_NS:.2f} days")
-            return
-        due, known_at = day + self._delay_ns, now
-        if len(self._series):
-            last_known, last_value, last_due = self._series.row(-1)
-            if due < last_due or (due == last_due and value == last_value):
-                return
-            known_at = max(now, last_known)
-        self._series.append(known_at, value, due)
+    def _ask_again(self, now: int, rest_ns: int) -> None:
+        """After a failure: sooner than usual, each time later, and not before the service wishes."""
+        self._quiet_until = now + rest_ns
+        pause = max(_FIRST_RETRY_NS << min(self._failures, 16), rest_ns)
+        self._failures += 1
+        if pause < self._poll_ns:
+            self.clock.set_time_alert_ns(_RETRY, now + pause, self._on_poll)
 
     def _complain(self, event: str, reason: str) -> None:
         self.log.warning(f"{FEAR_GREED}: {event}: {reason}")
@@ -161,6 +184,22 @@ class SentimentActor(DataActor):
             detail={"event": event, **detail},
         )
         self.publish_message(AUDIT_TOPIC, record)
+
+
+def learn_day(series: KnownSeries, day: int, value: float, *, now: int, delay_ns: int) -> None:
+    """Add a day that is new, or the newest one with another value; what is known already stays.
+
+    `day` is its midnight, `now` when its value was received (ns UTC). It is due `delay_ns` after midnight,
+    and counts from the later of the two: no sooner than in a backtest.
+    """
+    due = day + delay_ns
+    known_at = max(now, due)
+    if len(series):
+        last_known, last_value, last_due = series.row(-1)
+        if due < last_due or (due == last_due and value == last_value):
+            return
+        known_at = max(known_at, last_known)
+    series.append(known_at, value, due)
 
 
 class Answer(NamedTuple):
@@ -252,12 +291,13 @@ class Poller:
     def _work(self) -> None:
         answer = Answer(failure="the request broke off")
         try:
-            answer = _request(self._url, self._timeout_secs)
+            answer = ask_fear_greed(self._url, timeout_secs=self._timeout_secs)
         finally:
             self._answers.put(answer)
 
 
-def _request(url: str, timeout_secs: float) -> Answer:
+def ask_fear_greed(url: str, *, timeout_secs: float) -> Answer:
+    """Ask the service once and wait for its answer; nothing is raised."""
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     try:
         with (

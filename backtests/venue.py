@@ -271,7 +271,7 @@ def build_engine(
             bypass_logging=True,
             run_analysis=False,
             logging=LoggerConfig(bypass_logging=True),
-            risk_engine=second_line(run, [str(i.id) for i in instruments], live=False),
+            risk_engine=second_line(run, [str(i.id) for i in instruments]),
         )
     )
     module = None

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ from catalog.columns import utc_ns
 from catalog.instruments import find_spec, instrument_name, shipped_specs
 from configs.console import out
 from live.rehearsal.book import Kline, MarketEvent
-from live.rehearsal.demo_keys import demo_keys
-from live.rehearsal.market import MarketSettings
-from live.rehearsal.market_feeds import SyntheticFeed
+from live.rehearsal.market.feeds import SyntheticFeed
+from live.rehearsal.market.replay import MarketSettings
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
 from live.venues import REHEARSAL_SEED
@@ -45,20 +45,29 @@ HISTORY_MINUTES = 1_500
 LOOK_SECS = 2.0
 START_SECS = 180.0
 QUOTES_A_TRADE = 20
+ONE_CLOSE_NS = 1_000_000_000  # bars that close within it close together
+BEGIN_MS = utc_ns(datetime(2025, 1, 1, tzinfo=UTC)) // 1_000_000
 
 
 @dataclass
 class Stopwatch:
-    """Hears the venue: when each symbol's bar closed, and how long after that its next order came."""
+    """Hears the venue: when each symbol's bar closed, and how long after that its next order came.
+
+    `late_ms` has a list for each time at which bars closed, its orders in the order in which they came.
+    """
 
     closed_ns: dict[str, int] = field(default_factory=dict)
-    late_ms: list[float] = field(default_factory=list)
+    late_ms: list[list[float]] = field(default_factory=list)
+    began_ns: int = 0
     orders: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
     def on_feed(self, event: MarketEvent) -> None:
         if isinstance(event, Kline) and event.closed:
-            self.closed_ns[event.symbol] = time.perf_counter_ns()
+            self.closed_ns[event.symbol] = now = time.perf_counter_ns()
+            if not self.late_ms or now - self.began_ns > ONE_CLOSE_NS:
+                self.began_ns = now
+                self.late_ms.append([])
 
     def on_request(self, method: str, path: str, params: Mapping[str, str]) -> None:
         is_order = path in ("order.place", "/fapi/v1/order") and method in ("WS", "POST")
@@ -66,8 +75,8 @@ class Stopwatch:
             return
         self.orders += 1
         closed = self.closed_ns.pop(str(params["symbol"]), None)  # only the first order after a close
-        if closed is not None:
-            self.late_ms.append((time.perf_counter_ns() - closed) / 1e6)
+        if closed is not None and self.late_ms:
+            self.late_ms[-1].append((time.perf_counter_ns() - closed) / 1e6)
 
     def on_answer(
         self, method: str, path: str, params: Mapping[str, str], status: int, body: Any, *, faulted: bool
@@ -124,7 +133,6 @@ def run_file(folder: Path, symbols: Sequence[str]) -> Path:
         },
         "strategies": strategies,
         "risk": {
-            "mode_max_age_secs": 1e6,
             "position": {"max_positions": 100, "max_open_orders": 500},
             "day": {"loss_streak": None, "max_loss_pct": None},
             "portfolio": {"max_cluster_risk_pct": 100.0},
@@ -140,9 +148,8 @@ def run_file(folder: Path, symbols: Sequence[str]) -> Path:
 
 def make_session(symbols: Sequence[str], rate: float, speed: float, minutes: float) -> Session:
     """A venue of seeded synthetic markets that sends `rate` quotes a second of its market time a symbol."""
-    start = utc_ns_ms("2025-01-01")
     days = 2 + int(minutes * speed / 1440)
-    feeds = [SyntheticFeed(symbol, start, days, REHEARSAL_SEED) for symbol in symbols]
+    feeds = [SyntheticFeed(symbol, BEGIN_MS, days, REHEARSAL_SEED) for symbol in symbols]
     quotes = max(1, min(QUOTES_A_TRADE, round(rate * 60)))
     settings = MarketSettings(
         trades_a_minute=max(1, round(rate * 60 / quotes)),
@@ -161,11 +168,6 @@ def make_session(symbols: Sequence[str], rate: float, speed: float, minutes: flo
         balances={"USDT": Decimal(1_000_000)},
     )
     return Session(plan)
-
-
-def utc_ns_ms(day: str) -> int:
-    """The beginning of a UTC day in milliseconds."""
-    return utc_ns(datetime.fromisoformat(f"{day}T00:00:00+00:00")) // 1_000_000
 
 
 async def node_process(session: Session, run: Path, state: Path, log: Path) -> asyncio.subprocess.Process:
@@ -274,6 +276,14 @@ async def play(arguments: argparse.Namespace, folder: Path) -> None:
     show(arguments, rows, watch, told, bar_delays_ms(state, arguments.speed), node_latency(state))
 
 
+def spread(late_ms: Sequence[float]) -> str:
+    """Median, 99th percentile and the longest of some times."""
+    if not late_ms:
+        return "none"
+    p50, p99 = np.percentile(late_ms, [50, 99])
+    return f"{p50:.2f} / {p99:.2f} / {max(late_ms):.2f} ms of {len(late_ms)}"
+
+
 def show(
     arguments: argparse.Namespace,
     rows: Samples,
@@ -289,8 +299,7 @@ def show(
     )
     table.add_column("what")
     table.add_column("figure", justify="right")
-    late = np.array(watch.late_ms or [np.nan])
-    p50, p99 = np.percentile(late, [50, 99])
+    closes = [close for close in watch.late_ms if close]
     half = len(rows.secs) // 2
     slope = np.polyfit(rows.secs[half:], rows.rss_mib[half:], 1)[0] * 3600.0 if half > 2 else np.nan
     figures = {
@@ -305,7 +314,9 @@ def show(
         "sockets with unsent messages, p99": f"{np.percentile(rows.unsent, 99):.0f}",
         "market orders": f"{watch.orders}; errors answered: {dict(watch.refused) or 'none'}",
         "bar received to order sent, in the node": latency,
-        "at the venue, p50 / p99 / max": f"{p50:.2f} / {p99:.2f} / {late.max():.2f} ms of {late.size}",
+        "at the venue, p50 / p99 / max": spread([late for close in closes for late in close]),
+        "the first order of a close": spread([close[0] for close in closes]),
+        "the last one, after all before it": spread([close[-1] for close in closes]),
     }
     if delays:
         figures["bar's end to its record, p50 / p99"] = (

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from configs.errors import DataError
 from configs.schema import BAR_MINUTES, BAR_SECS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "INTERVAL_MINUTES",
@@ -32,6 +34,7 @@ __all__ = [
     "find_bad_funding",
     "find_off_grid",
     "interval_ns",
+    "live_bar_type",
     "off_grid",
     "round_to_grid",
     "snap_funding",
@@ -80,15 +83,19 @@ class BarColumns:
         """Whether every column has the same values."""
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """A DataFrame with ts_event as datetime64[ns, UTC] and float64 open, high, low, close, volume."""
+        import pandas as pd  # noqa: PLC0415  loads for a second and more, and a node needs no frame
+
         times = pd.to_datetime(self.ts_event, unit="ns", utc=True)
         columns = {name: getattr(self, name) for name in (*PRICE_FIELDS, "volume")}
         return pd.DataFrame({"ts_event": times, **columns})
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> Self:
+    def from_frame(cls, frame: "pd.DataFrame") -> Self:
         """The inverse of `to_frame`: ts_event as datetime64 with a zone, and the five value columns."""
+        import pandas as pd  # noqa: PLC0415  as above
+
         times = pd.DatetimeIndex(frame["ts_event"]).as_unit("ns").asi8
         values = (frame[name].to_numpy(np.float64) for name in (*PRICE_FIELDS, "volume"))
         return cls(np.asarray(times, np.int64), *values)
@@ -163,6 +170,16 @@ def bar_type(instrument_id: str, interval: str) -> str:
     else:
         spec = f"{minutes}-MINUTE"
     return f"{instrument_id}-{spec}-LAST-EXTERNAL"
+
+
+def live_bar_type(instrument_id: str, interval: str) -> str:
+    """The series that a live node follows: the venue's, but bars of a second the engine makes of the trades.
+
+    >>> live_bar_type("BTCUSDT-PERP.BINANCE", "1s")
+    'BTCUSDT-PERP.BINANCE-1-SECOND-LAST-INTERNAL'
+    """
+    name = bar_type(instrument_id, interval)
+    return name.replace("-EXTERNAL", "-INTERNAL") if interval_ns(interval) < MINUTE_NS else name
 
 
 def utc_ns(moment: datetime) -> int:

@@ -222,7 +222,9 @@ class RegimeConfig(Group):
 class SentimentConfig(Group):
     """The Fear & Greed index: a value is known `publication_delay_minutes` after its UTC day began.
 
-    One older than `max_age_hours` counts as none. `url` is what the live actor polls.
+    One older than `max_age_hours` counts as none. `url` is what a live node polls: a service that answers as
+    https://api.alternative.me/fng/?limit=40 does. Without one only a rehearsal that the node makes for itself
+    has the index: the catalog's, replayed with its market.
     """
 
     publication_delay_minutes: int = Field(default=60, ge=0, le=2880)
@@ -280,12 +282,14 @@ class TolerancesConfig(Group):
 
     A model's age counts from the end of what it learned from. `skew_ms` and `warn_skew_ms` are of the
     difference between this machine's clock and the venue's, which refuses signed requests from 1,000 ms on.
+    `feature_error_pct` is by how much a feature may be off for want of history, in per cent of its spread.
     """
 
     skew_ms: float = Field(default=800.0, gt=0, lt=1000)
     warn_skew_ms: NonNegative = 250.0
     model_age_days: Positive = 45.0
     free_gib: NonNegative = 2.0
+    feature_error_pct: Positive = 1.0
     margin_type: Literal["CROSSED", "ISOLATED"] = "CROSSED"
 
 

@@ -323,4 +323,4 @@ class RiskConfig(Group):
     portfolio: PortfolioLimits = PortfolioLimits()
     performance: PerformanceGuard | None = PerformanceGuard()
     kill_switch: KillSwitch = KillSwitch()
-    max_order_rate_per_sec: int = Field(default=10, ge=1)  # the engine's own second line, live
+    max_order_rate_per_sec: int = Field(default=20, ge=1)  # live: beyond it nothing is entered

@@ -11,6 +11,7 @@ from actors.alarms import alarm
 from actors.faults import fail_loud, guarded
 from actors.messages import AUDIT_TOPIC, AuditRecord
 from live.books import books_of
+from live.first_cover import FirstCover, FirstStop
 from live.signals import Signals
 from live.sweeper import Sweeper
 from strategies.base import TradingStrategy
@@ -26,7 +27,7 @@ class Conductor(DataActor):
     """Ends the node when it is asked to, by a signal or after `secs`; writes the heartbeat until then.
 
     `stop` is the node handle's, `greet` is called once when everything has started. `outcome` is what it
-    left behind: "flat", "protected" or "unsettled".
+    left behind: "flat", "protected" or "unsettled". `cover` has sent stops before there was a record.
     """
 
     component_name = "conductor"
@@ -46,6 +47,7 @@ class Conductor(DataActor):
         beat: Callable[[], None],
         greet: Callable[[], None],
         sweeper: Sweeper | None = None,
+        cover: FirstCover | None = None,
     ) -> None:
         super().__init__(DataActorConfig(actor_id=ActorId("CONDUCTOR-001")))
         self.failure: BaseException | None = None
@@ -62,6 +64,7 @@ class Conductor(DataActor):
         self._is_over = False
         self._was_holding = False
         self._sweeper = sweeper
+        self._cover = cover
 
     def ask(self, reason: str, at_end: Literal["keep", "flatten"] | None = None) -> None:
         """End the node as on a signal, from a handler of the node's thread; None: as it was configured."""
@@ -71,6 +74,10 @@ class Conductor(DataActor):
     def on_start(self) -> None:
         """Begin to look at the flag."""
         self._began = time.monotonic()
+        if self._cover is not None:
+            for stop in self._cover.placed:
+                self._note_stop(stop)
+            self._cover.told()
         # apart: a disk that takes no heartbeat must not keep the node from ending
         self.clock.set_timer_ns("heartbeat", _LOOK_NS, None, None, self._on_heartbeat)
         self.clock.set_timer_ns("conduct", _LOOK_NS, None, None, self._on_look)
@@ -115,9 +122,9 @@ class Conductor(DataActor):
 
     def _keep_books(self) -> None:
         """Flat again: the moment at which money is comparable."""
-        is_holding = any(strategy.is_holding for strategy in self._strategies)
+        is_holding = any(strategy.is_holding or strategy.awaits_result for strategy in self._strategies)
         if self._was_holding and not is_holding:
-            self._audit(what="books", **books_of(self.cache))
+            self._audit_books()
         self._was_holding = is_holding
 
     def _end(self, reason: str, now: float) -> None:
@@ -142,11 +149,27 @@ class Conductor(DataActor):
         for symbol, amount in left.items():
             text = f"the venue holds {amount:f} {symbol} that no order of this node reaches: close it there"
             alarm(self, text, instrument=symbol, amount=f"{amount:f}")
-        self._audit(what="books", **books_of(self.cache))
+        self._audit_books()
         self._audit(what="stopped", outcome=self.outcome)
         if self.outcome == "unsettled":
             alarm(self, "the node stops before everything is settled: look at the venue", held=held)
         self._stop()
+
+    def _note_stop(self, stop: FirstStop) -> None:
+        """What was sent before there was a record to keep."""
+        record = AuditRecord(
+            ts_event=self.clock.timestamp_ns(),
+            component=self.component_name,
+            instrument=stop.instrument,
+            kind="action",
+            detail={"action": "first_stop", "orders": {stop.name: "stop"}, "price": float(stop.price)},
+        )
+        self.publish_message(AUDIT_TOPIC, record)
+
+    def _audit_books(self) -> None:
+        told = {str(strategy.instrument.id): strategy.result for strategy in self._strategies}
+        results = {name: result for name, result in told.items() if result is not None}
+        self._audit(what="books", **books_of(self.cache, results))
 
     def _audit(self, **detail: Any) -> None:
         record = AuditRecord(

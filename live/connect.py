@@ -21,11 +21,13 @@ from nautilus_trader.model import AccountId, OmsType, TraderId
 from actors.control import Control, controller_config
 from configs.schema import RunConfig
 from live.paper import sandbox_config
+from live.policy import order_limits
 from live.venues import Venue
 
 __all__ = ["build_node"]
 
 _TRADER = "SEXTANT-001"
+_SECOND_NS = 1_000_000_000
 _ORDERS_SECS, _POSITIONS_SECS = 3.0, 5.0  # orders first: a position's fill has no order's name
 _INFLIGHT_LOOK_MS, _INFLIGHT_MS, _INFLIGHT_TRIES = 500, 1_500, 3  # by default a lost order is so for 25 s
 _POST_STOP_SECS = 1
@@ -35,8 +37,9 @@ _CONNECT_SECS = 15  # the engine does not try again by itself, and waits for a m
 def build_node(run: RunConfig, venue: Venue, folder: Path, control: Control | None = None) -> LiveNode:
     """A node that is connected to nothing yet; `folder` is its state folder, `control` adds to it as it runs.
 
-    Call it on the thread that will run it.
+    Call it on the thread that will run it, once the venue's rules lie in the folder (`read_instruments`).
     """
+    limits = order_limits((folder / "exchange_info.json").read_bytes())
     builder = (
         LiveNode.builder("SEXTANT", TraderId(_TRADER), Environment.LIVE)
         .with_logging(LoggerConfig(stdout_level=LogLevel.WARNING))
@@ -47,7 +50,8 @@ def build_node(run: RunConfig, venue: Venue, folder: Path, control: Control | No
             LiveRiskEngineConfig(
                 # it adds up both orders of a list that sells the same coins once, and denies it
                 bypass=venue.is_spot,
-                max_order_submit_rate=f"{run.risk.max_order_rate_per_sec}/00:00:01",
+                max_order_submit_rate=_rate(limits),
+                max_order_modify_rate=_rate(limits),
             )
         )
         .add_data_client(None, BinanceDataClientFactory(), _data(run, venue))
@@ -58,6 +62,19 @@ def build_node(run: RunConfig, venue: Venue, folder: Path, control: Control | No
         sandbox = sandbox_config(run, folder)
         return builder.add_simulated_exec_client(None, SandboxExecutionClientFactory(), sandbox).build()
     return builder.add_exec_client(None, BinanceExecutionClientFactory(), _orders(run, venue)).build()
+
+
+def _rate(limits: Sequence[tuple[int, int]]) -> str:
+    """The venue's own limit on orders: the engine denies stops like entries, so no less may bind.
+
+    Entries are held back before that (`strategies.order_budget`).
+
+    >>> _rate(((60_000_000_000, 1200), (10_000_000_000, 300)))
+    '300/00:00:10'
+    """
+    window, orders = min(limits)
+    minutes, secs = divmod(window // _SECOND_NS, 60)
+    return f"{orders}/{minutes // 60:02d}:{minutes % 60:02d}:{secs:02d}"
 
 
 def _addresses(run: RunConfig, venue: Venue) -> dict[str, Any]:

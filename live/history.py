@@ -1,13 +1,16 @@
 """The venue's closed bars as columns: history to warm up on, and what the stream has missed."""
 
+from pathlib import Path
+
 import numpy as np
 
 from catalog.columns import MINUTE_NS, BarColumns, interval_ns
+from catalog.store import Catalog
 from configs.errors import DataError
 from live.venue.answers import Kline
 from live.venue.client import VenueClient
 
-__all__ = ["bars_between", "closed_bars", "newest_bars"]
+__all__ = ["bars_between", "closed_bars", "newest_bars", "stored_before"]
 
 _PAGE = 1500
 _MS_NS = 1_000_000
@@ -43,6 +46,27 @@ def bars_between(client: VenueClient, symbol: str, interval: str, after_ns: int,
         parts.append(closed_bars(page, interval))
         after_ns = int(parts[-1].ts_event[-1])
     return BarColumns.join(parts) if parts else closed_bars([], interval)
+
+
+def stored_before(
+    catalog: Path, instrument: str, interval: str, first_ns: int, count: int, *, max_gap_minutes: int
+) -> BarColumns:
+    """The last `count` bars of a catalog that close before `first_ns`, where the venue's own begin (ns UTC).
+
+    None of them where the catalog has none, or where more than `max_gap_minutes` are missing between.
+    """
+    length = interval_ns(interval)
+    none = BarColumns.join([])
+    try:
+        stored = Catalog.open(catalog).bars(
+            instrument, interval, first_ns - (count + 1) * length, first_ns - length
+        )
+    except DataError:
+        return none
+    gap_ns = first_ns - int(stored.ts_event[-1]) if len(stored) else 0
+    if not 0 < gap_ns <= max(max_gap_minutes * MINUTE_NS, length):
+        return none
+    return stored.slice(max(0, len(stored) - count), len(stored))
 
 
 def closed_bars(bars: list[Kline], interval: str) -> BarColumns:

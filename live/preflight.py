@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from actors.forecaster import ForecastSpec
 from configs.console import command_app, emit_json, run_app
 from configs.errors import SextantError
 from configs.load import load_run
@@ -31,9 +32,12 @@ from live.checks.account import (
     check_position_mode,
 )
 from live.checks.local import check_disk, check_forgotten, check_lock, check_models, check_state
-from live.checks.market import check_balance, check_sizes, check_symbols, check_warm_up
+from live.checks.market import check_balance, check_sizes, check_symbols
 from live.checks.report import Context, Report, Row, Setup, failed
+from live.checks.sentiment import check_sentiment
 from live.checks.spot import SPOT_CHECKS
+from live.checks.warm_up import check_warm_up
+from live.outside import Outside, no_columns
 from live.prepare import history_bars, load_specs
 from live.venue.client import VenueClient
 from live.venue.errors import VenueRequestError
@@ -57,6 +61,7 @@ CHECKS: dict[str, Check] = {
     "open": check_open,
     "models": check_models,
     "warm-up": check_warm_up,
+    "sentiment": check_sentiment,
     "disk": check_disk,
     "state": check_state,
     "lock": check_lock,
@@ -102,7 +107,7 @@ def _made(name: str, check: Check, context: Context, end: float) -> Row:
                 time.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECS)
     except SextantError as error:
-        return failed(name, str(error), "see what is said")
+        return failed(name, str(error), "mend what is named there, and try again")
     except OSError as error:
         return failed(name, f"not checked: {error.strerror or error}", "see the file's folder and its rights")
 
@@ -123,13 +128,20 @@ def main(
     """Check, print the table; 0 when a node may start, 2 when not."""
     run = load_run(run_file, set_ or [])
     check_strategies(run)
-    where = find_venue(run, venue)
+    where, outside = find_venue(run, venue), Outside(no_columns(run))
+
+    def specs() -> dict[str, ForecastSpec]:
+        found = load_specs(run, models, columns=outside.columns)
+        outside.begin(run, found)
+        return found
+
     setup = Setup(
         run=run,
         kind=venue,
         folder=state or Path("runs", "live", f"{run.name}-{venue.value}"),
-        specs=lambda: load_specs(run, models),
-        history_bars=lambda specs: history_bars(run, specs),
+        specs=specs,
+        history_bars=lambda found: history_bars(run, found),
+        outside=outside,
         adopt=adopt,
         apply=apply,
     )

@@ -1,7 +1,7 @@
 """Everything a node needs before it connects: instruments, models, history, components."""
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 
 from nautilus_trader.adapters.binance import decode_binance_futures_client_order_id
 
+from actors.alarms import say
 from actors.forecaster import ForecastSource, ForecastSpec, ModelStream, StreamingSource
 from actors.state_file import StateFile
 from catalog.columns import BarColumns, interval_ns, utc_text
@@ -19,26 +20,31 @@ from catalog.store import Catalog
 from configs.console import status
 from configs.errors import ConfigError, DataError
 from configs.schema import ModelConfig, RunConfig, StrategyConfig
-from live.history import bars_between, newest_bars
+from live.history import bars_between, newest_bars, stored_before
 from live.joined import JoinedSource
 from live.operate.roster import Bundles
+from live.outside import Outside, no_columns
 from live.policy import order_limits
+from live.venue.answers import Fill, OpenOrder
 from live.venue.client import VenueClient
+from live.venue.errors import VenueRequestError
 from live.venue.spot_client import SpotClient
+from models.exogenous import ExogenousColumns
 from models.predictor import Predictor
-from models.train import ensure_bundle
+from models.settling import settling_bars
+from models.train import check_delay, ensure_bundle
 from strategies import trade
 from strategies.assembly import (
     Assembly,
     ModelFeed,
     assemble,
     forecast_spec,
-    observed_inputs,
     trade_file,
 )
 from strategies.holdings import CoinFill
 from strategies.memory import TradeMemory
-from strategies.setup import Instrument, Since
+from strategies.results import FillSource, VenueFill
+from strategies.setup import Instrument
 
 __all__ = [
     "GUARD_FILE",
@@ -53,8 +59,8 @@ __all__ = [
     "spec_of",
 ]
 
-_SPARE_BARS = 500  # beyond what warming up takes: smoothings forget where they began,
-_SPARE_WARM_UPS = 4  # those of longer bars later: five times their warm-up leaves some 1e-6 of it
+_SPARE_BARS = 500  # beyond what warming up takes, for the rank of the regime and what else has a memory
+_SETTLED = 1e-4  # of a feature's standard deviation: what is left of where its history began
 GUARD_FILE = "guard.json"
 _HOURS = "1h"
 
@@ -69,41 +75,44 @@ class Parts:
 
 
 def load_specs(
-    run: RunConfig, models_root: Path, bundles: Bundles = MappingProxyType({})
+    run: RunConfig,
+    models_root: Path,
+    bundles: Bundles = MappingProxyType({}),
+    columns: ExogenousColumns | None = None,
 ) -> dict[str, ForecastSpec]:
     """What to compute of each instrument's bars: models of `bundles` (folders by strategy and model), the
-    others found or trained.
+    others found or trained. `columns` are from outside the bars; by default they have no values.
 
     ConfigError for what live has not.
     """
-    specs = {}
+    columns, specs = columns or no_columns(run), {}
     for strategy in run.strategies:
         given = bundles.get(strategy.label, {})
-        spec = spec_of(run, strategy, partial(_bundle, run, strategy, models_root), given)
+        spec = spec_of(run, strategy, partial(_bundle, run, strategy, models_root), given, columns)
         if spec is not None:
             specs[strategy.instrument] = spec
     return specs
 
 
 def spec_of(
-    run: RunConfig, strategy: StrategyConfig, find: Callable[[str], Path], bundles: Mapping[str, str]
+    run: RunConfig,
+    strategy: StrategyConfig,
+    find: Callable[[str], Path],
+    bundles: Mapping[str, str],
+    columns: ExogenousColumns,
 ) -> ForecastSpec | None:
     """What to compute of one instrument's bars; `find` is asked for models that `bundles` has not.
 
-    None for nothing. ConfigError for what live has not, ModelError for a bundle that cannot be trusted.
+    None for nothing. ConfigError for what live has not, ModelError for a bundle that cannot be trusted, or
+    that learned from outside columns under another delay than the run's.
     """
-    _refuse_outside(run, strategy)
     models = []
     for name in strategy.all_models:
         folder = Path(bundles[name]) if name in bundles else find(name)
-        models.append(Predictor.load(folder, instrument=strategy.instrument))
-    return forecast_spec(run, strategy, models, {})
-
-
-def _refuse_outside(run: RunConfig, strategy: StrategyConfig) -> None:
-    learned = {name for model in run.models for name in model.exogenous}
-    if learned or any(name.startswith("fear_greed") for name in observed_inputs(strategy).features):
-        raise ConfigError(f"{strategy.label} looks at a sentiment index: the live node does not feed one yet")
+        predictor = Predictor.load(folder, instrument=strategy.instrument)
+        check_delay(run, predictor, folder)
+        models.append(predictor)
+    return forecast_spec(run, strategy, models, columns.lookups())
 
 
 def _bundle(run: RunConfig, strategy: StrategyConfig, models_root: Path, name: str) -> Path:
@@ -114,12 +123,12 @@ def _bundle(run: RunConfig, strategy: StrategyConfig, models_root: Path, name: s
 
 
 def history_bars(run: RunConfig, specs: Mapping[str, ForecastSpec]) -> int:
-    """How many closed bars the features of every instrument need before the first decision."""
+    """How many closed bars a start fetches: after as many no feature knows any more where they began."""
     bars = 0
     for spec in specs.values():
         regime = 0 if spec.regime is None else run.regime.volatility_window + run.regime.min_bars
-        warm_up = spec.feature_set.warmup_bars
-        bars = max(bars, warm_up + regime + max(_SPARE_BARS, _SPARE_WARM_UPS * warm_up))
+        settled = settling_bars(spec.feature_set, _SETTLED)
+        bars = max(bars, regime + max(spec.feature_set.warmup_bars + _SPARE_BARS, settled))
     return bars
 
 
@@ -139,6 +148,7 @@ def make_parts(
     specs: Mapping[str, ForecastSpec],
     client: VenueClient,
     state: Path,
+    outside: Outside,
     *,
     may_enter: bool,
     is_paper: bool = False,
@@ -146,9 +156,11 @@ def make_parts(
 ) -> Parts:
     """Fetch instruments and history, warm everything up, and assemble the components.
 
+    The specs look at the columns of `outside`, which a component of its own follows where values come.
     `is_paper`: nobody can be asked what a trade has earned, and no stop closes a whole position. `keep` is
     told of bars that are fetched: to warm up on, and to fill gaps, then from another thread.
     """
+    is_alone = is_paper or isinstance(client, SpotClient)  # on spot the book of coins knows
     trade.warm_up()
     instruments = read_instruments(run, client, state)
     pool = ThreadPoolExecutor(1, "bars")
@@ -166,11 +178,11 @@ def make_parts(
         run,
         instruments,
         feeds,
+        exogenous=outside.columns if outside.is_followed else None,
         state_path=state / GUARD_FILE,
         live=True,
         may_enter=may_enter,
-        # on spot the book of coins knows
-        earned_since=None if is_paper or isinstance(client, SpotClient) else partial(_earned_since, client),
+        fills=None if is_alone else _fill_source(run, client, state, pool),
         closing_stop=not is_paper,
         order_limits=order_limits((state / "exchange_info.json").read_bytes()),
         missed=_missed_fills(run, client),
@@ -191,16 +203,62 @@ def model_feed(strategy: StrategyConfig, spec: ForecastSpec, source: ForecastSou
 _MS_NS = 1_000_000
 
 
-def _earned_since(client: VenueClient, name: str, since_ns: int) -> Since:
-    symbol = symbol_of(name)
-    fills = client.fills_since(symbol, since_ns)
-    executed = {
-        decode_binance_futures_client_order_id(order.client_order_id): float(order.executed)
-        for order in client.recent_orders(symbol)
-        if order.executed and order.update_time * _MS_NS >= since_ns - _MS_NS
-    }
-    pnl = sum((fill.realized_pnl - fill.commission for fill in fills), Decimal(0))
-    return Since(float(pnl), max((fill.time * _MS_NS for fill in fills), default=0), executed)
+def _fill_source(run: RunConfig, client: VenueClient, state: Path, pool: ThreadPoolExecutor) -> FillSource:
+    """What trades have come to at the venue; asked in `pool`."""
+    taker = Decimal(str(run.venue.taker_fee_bps)) / 10_000
+
+    def fetch(name: str, after: int, since_ns: int) -> Future[Sequence[VenueFill]]:
+        return pool.submit(_fills, client, name, taker, after, since_ns)
+
+    return FillSource(fetch, _executed(run, client, state))
+
+
+def _fills(client: VenueClient, name: str, taker: Decimal, after: int, since_ns: int) -> list[VenueFill]:
+    return [
+        VenueFill(
+            number=fill.id,
+            signed=fill.signed,
+            pnl=fill.realized_pnl,
+            fee=fill.commission
+            if symbol_of(name).endswith(fill.commission_asset)
+            else fill.price * fill.quantity * taker,
+            ts=fill.time * _MS_NS,
+        )
+        for fill in client.fills(symbol_of(name), after, since_ns)
+    ]
+
+
+def _fee(fill: Fill, name: str, taker: Decimal) -> Decimal:
+    """A fee paid in another currency (BNB) counts as the taker's in the quote currency."""
+    if symbol_of(name).endswith(fill.commission_asset):
+        return fill.commission
+    return fill.price * fill.quantity * taker
+
+
+def _executed(run: RunConfig, client: VenueClient, state: Path) -> dict[str, dict[str, float]]:
+    """What has filled of the orders of trades that the state folder remembers, by instrument and order."""
+    found = {}
+    for strategy in run.strategies:
+        memory = StateFile(trade_file(state / GUARD_FILE, strategy), TradeMemory).read()
+        if memory is None or memory.instrument != strategy.instrument:
+            continue
+        if since := memory.began:
+            orders = _recent_orders(client, strategy.instrument)
+            found[strategy.instrument] = {
+                decode_binance_futures_client_order_id(order.client_order_id): float(order.executed)
+                for order in orders
+                if order.executed and order.update_time * _MS_NS >= since - _MS_NS
+            }
+    return found
+
+
+def _recent_orders(client: VenueClient, name: str) -> Sequence[OpenOrder]:
+    """None where nobody answers: what is held comes first, it is protected by what is remembered."""
+    try:
+        return client.recent_orders(symbol_of(name))
+    except VenueRequestError as error:
+        say(f"{name}: {error}")
+        return ()
 
 
 def _missed_fills(run: RunConfig, client: VenueClient) -> Callable[[str, int], list[CoinFill]] | None:
@@ -234,10 +292,13 @@ class Warmer:
     keep: Callable[[str, BarColumns], None]
 
     def source(self, name: str, spec: ForecastSpec, instrument: Instrument, bars: int) -> JoinedSource:
-        """An instrument's source, warmed up on so many bars; DataError where the venue has too few."""
+        """An instrument's source, warmed up on so many bars, those of the catalog where the venue has fewer.
+
+        DataError where there are too few.
+        """
         interval = self.run.data.bar
         with status(f"{bars} bars of {name} to warm up on"):
-            history = newest_bars(self.client, symbol_of(name), interval, bars)
+            history = self._history(name, interval, bars)
         _check_history(history, name, interval, spec.feature_set.warmup_bars, self.run.data.max_gap_minutes)
         source = StreamingSource(spec, instrument.price_precision, instrument.size_precision)
         source.warm_up(history)
@@ -250,6 +311,14 @@ class Warmer:
             fetch=partial(self._missed, name),
             pool=self.pool,
         )
+
+    def _history(self, name: str, interval: str, bars: int) -> BarColumns:
+        own, data = newest_bars(self.client, symbol_of(name), interval, bars), self.run.data
+        if not 0 < len(own) < bars:
+            return own
+        first_ns, most = int(own.ts_event[0]), data.max_gap_minutes
+        before = stored_before(data.catalog, name, interval, first_ns, bars - len(own), max_gap_minutes=most)
+        return BarColumns.join([before, own]) if len(before) else own
 
     def hours(self, name: str) -> BarColumns:
         """What the correlations of an instrument begin with."""
@@ -266,7 +335,7 @@ class Warmer:
 def _check_history(bars: BarColumns, name: str, interval: str, least: int, max_gap_minutes: int) -> None:
     if len(bars) <= least:
         raise DataError(
-            f"{name}: the venue has {len(bars)} closed {interval} bars, warming up takes {least + 1}"
+            f"{name}: {len(bars)} closed {interval} bars of venue and catalog, warming up takes {least + 1}"
         )
     steps: Any = (bars.ts_event[1:] - bars.ts_event[:-1]) // 60_000_000_000
     if int(steps.max()) > max(max_gap_minutes, interval_ns(interval) // 60_000_000_000):

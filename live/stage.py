@@ -15,29 +15,36 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalog.instruments import market_of, symbol_of
 from configs.console import run_app
 from configs.errors import RunFailedError
 from configs.load import PROJECT_ROOT
 from configs.schema import LiveConfig, RunConfig
-from live.rehearsal.__main__ import app
+from live.rehearsal.__main__ import LONGEST_HISTORY_MINUTES, app
 from live.signals import unblock_signals
 from live.venues import REHEARSAL_SEED
 
-__all__ = ["staged"]
+__all__ = ["Staged", "staged"]
 
 _START_SECS = 120.0
 _STOP_SECS = 10.0
 
 
+class Staged(NamedTuple):
+    """A rehearsal that runs: settings with its addresses, and by how much recorded times are moved."""
+
+    live: LiveConfig
+    shift_ns: int
+
+
 @contextmanager
-def staged(run: RunConfig, *, history_minutes: int, speed: float) -> Iterator[RunConfig]:
-    """The run with the addresses of a rehearsal that replays the traded part of its catalog from now on.
+def staged(run: RunConfig, *, history_minutes: int, speed: float) -> Iterator[Staged]:
+    """A rehearsal that replays the traded part of the run's catalog from now on.
 
     RunFailedError when it does not start.
     """
@@ -50,10 +57,7 @@ def staged(run: RunConfig, *, history_minutes: int, speed: float) -> Iterator[Ru
     )
     try:
         facts = _introduction(process)
-        live = LiveConfig(
-            base_url_http=facts["http"], base_url_ws=facts["ws"], base_url_ws_trading=facts["ws_api"]
-        )
-        yield run.model_copy(update={"live": live})
+        yield Staged(_placed(run.live, facts), facts["shift_ms"] * 1_000_000)
     finally:
         _end(process)
 
@@ -70,12 +74,22 @@ def _options(run: RunConfig, history_minutes: int, speed: float) -> list[str]:
         "--end": moment(run.data.end),
         "--speed": speed,
         "--times": "now",
-        "--history": min(history_minutes, 20_000),
+        "--history": min(history_minutes, LONGEST_HISTORY_MINUTES),
         "--balance": f"{run.venue.starting_balance:.2f}",
         "--seed": REHEARSAL_SEED,
     }
     options = [text for name, value in values.items() for text in (name, str(value))]
     return ["--json", *options, "--symbols", ",".join(symbols)]
+
+
+def _placed(live: LiveConfig, facts: Mapping[str, Any]) -> LiveConfig:
+    """The addresses of the venue that was started; what else the run file says of a node stays."""
+    addresses = {
+        "base_url_http": facts["http"],
+        "base_url_ws": facts["ws"],
+        "base_url_ws_trading": facts["ws_api"],
+    }
+    return live.model_copy(update=addresses)
 
 
 def _introduction(process: "subprocess.Popen[bytes]") -> Any:

@@ -12,10 +12,10 @@ from catalog.instruments import Market, market_of
 from configs.errors import ConfigError
 from configs.load import secrets
 from configs.schema import LiveConfig, RunConfig
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.spot_limits import check_spot
 
-__all__ = ["REHEARSAL_SEED", "Venue", "VenueKind", "check_venue", "find_venue", "named_rehearsal"]
+__all__ = ["REHEARSAL_SEED", "Venue", "VenueKind", "check_venue", "find_venue", "is_there", "named_rehearsal"]
 
 REHEARSAL_SEED = 7
 # REST as Binance publishes it, given to the adapter as well. The adapter's own stream and trading sockets
@@ -114,13 +114,16 @@ def check_venue(run: RunConfig, kind: VenueKind) -> None:
     """ConfigError for what a node does not do on any venue of this kind."""
     if market_of(run.instruments[0]) == "spot":
         check_spot(run, is_rehearsal=kind is VenueKind.REHEARSAL)
-    if run.data.ticks:
-        raise ConfigError(
-            "data.bar 1s: bars of a second are made of recorded trades; the node needs 1m or more"
-        )
+        if run.data.ticks:
+            raise ConfigError("data.bar 1s: on spot nothing is proven on bars of a second; use 1m or longer")
 
 
 def named_rehearsal(run: RunConfig) -> bool:
     """Whether the run names a rehearsal that runs already."""
     live = run.live
     return any(url is not None for url in (live.base_url_http, live.base_url_ws, live.base_url_ws_trading))
+
+
+def is_there(run: RunConfig, kind: VenueKind) -> bool:
+    """Whether there is a venue to trade on; a rehearsal that none names is made."""
+    return kind is not VenueKind.REHEARSAL or named_rehearsal(run)

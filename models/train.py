@@ -37,7 +37,7 @@ from models.predictor import GraphSession, Predictor
 from models.registry import Registry
 from models.scores import brier_score, classification_metrics, log_loss
 
-__all__ = ["ARTIFACTS", "ensure_bundle", "load_exogenous", "train_model", "training_key"]
+__all__ = ["ARTIFACTS", "check_delay", "ensure_bundle", "load_exogenous", "train_model", "training_key"]
 
 ARTIFACTS = Path("artifacts", "models")
 _CHECK_ROWS = 64
@@ -174,11 +174,11 @@ def _given_bundle(run: RunConfig, path: Path, instrument: str) -> Path:
             f"{path}: trained on data until {until:%Y-%m-%dT%H:%M}, the run would trade bars it has learned; "
             "move data.test_start there or later"
         )
-    _check_delay(run, predictor, path)
+    check_delay(run, predictor, path)
     return predictor.folder
 
 
-def _check_delay(run: RunConfig, predictor: Predictor, path: Path) -> None:
+def check_delay(run: RunConfig, predictor: Predictor, path: Path) -> None:
     """A bundle that learned from a series must meet it under the same delay and greatest age."""
     learned = predictor.metadata.get("exogenous") or {}
     for setting in ("publication_delay_minutes", "max_age_hours"):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +14,7 @@ from actors.guard import Guard
 from actors.sentiment import SentimentActor
 from actors.state_file import StateFile
 from actors.tape import Tape
-from catalog.store import bar_type
+from catalog.columns import bar_type, live_bar_type
 from configs.errors import ConfigError
 from configs.schema import BAR_MINUTES, RunConfig, StrategyConfig
 from models.exogenous import ExogenousColumns
@@ -28,8 +27,9 @@ from strategies.discovery import strategy_and_params
 from strategies.holdings import CoinBook, CoinFill, Coins, Holdings
 from strategies.memory import TradeMemory
 from strategies.order_budget import FUTURES_LIMITS, OrderBudget
+from strategies.results import FillSource
 from strategies.risk import limits_from, sizing_inputs
-from strategies.setup import Instrument, LiveDuty, Since, StrategySetup
+from strategies.setup import Instrument, LiveDuty, StrategySetup
 from strategies.stops import stop_inputs
 from strategies.trade import PlanParams
 from strategies.values import Inputs, InstrumentRules
@@ -148,7 +148,7 @@ def assemble(
     state_path: Path | None = None,
     live: bool = False,
     may_enter: bool = True,
-    earned_since: Callable[[str, int], Since] | None = None,
+    fills: FillSource | None = None,
     closing_stop: bool = True,
     order_limits: Sequence[tuple[int, int]] = FUTURES_LIMITS,
     missed: Callable[[str, int], Sequence[CoinFill]] | None = None,
@@ -159,11 +159,11 @@ def assemble(
     observe), `exogenous` are the series from outside the bars when any is used. `state_path` is where the
     guard keeps what must outlive a restart (None: a backtest, nothing does); live strategies keep theirs in
     files beside it. `may_enter` False: live strategies look after what is open and enter nothing;
-    `earned_since(instrument, ts)` is asked what has come of a trade while the node was dead;
+    `fills` asks the venue what trades have come to;
     `closing_stop` False: the venue knows no stop that closes the whole position. `order_limits` are the
     venue's (window in ns, orders in it). On spot `missed(instrument, trade)` are own fills after a trade id.
     """
-    guard = _guard(run, instruments, state_path)
+    guard = _guard(run, instruments, state_path, live=live)
     coins = CoinBook() if live and not isinstance(next(iter(instruments.values())), CryptoPerpetual) else None
     if coins is not None:
         guard.count_coins(coins.amounts)
@@ -172,14 +172,15 @@ def assemble(
         may_enter=may_enter,
         memory=None,
         closing_stop=closing_stop,
+        fills=fills,
         stale_quote_ns=None if run.live.stale_quote_secs is None else round(run.live.stale_quote_secs * 1e9),
-        budget=OrderBudget(order_limits, run.live.protection_budget_pct),
+        budget=OrderBudget(order_limits, run.live.protection_budget_pct, run.risk.max_order_rate_per_sec),
     )
 
     def duty_of(config: StrategyConfig, traded: Instrument) -> LiveDuty | None:
         if not live:
             return None
-        duty = _duty(usual, config, state_path, earned_since)
+        duty = _duty(usual, config, state_path)
         return duty if coins is None else _with_coins(duty, config, traded, coins, missed)
 
     builder = Builder(run, instruments, guard, duty_of)
@@ -192,7 +193,7 @@ def assemble(
         guard=guard,
         sentiment=None if exogenous is None else SentimentActor(exogenous, poll=live and _polls(run)),
         forecasters=tuple(forecaster for _, forecaster in parts if forecaster is not None),
-        tapes=_tapes(run, instruments),
+        tapes=_tapes(run, instruments, live=live),
         strategies=tuple(trader for trader, _ in parts),
         builder=builder,
     )
@@ -234,7 +235,8 @@ class Builder:
         """
         module, params = strategy_and_params(config.use, config.signal, where)
         instrument, run = self.instruments[config.instrument], self.run
-        kind = BarType.from_str(bar_type(config.instrument, run.data.bar))
+        duty = self._duty_of(config, instrument)
+        kind = _kind(run, config.instrument, live=duty is not None)
         setup = _setup(
             run,
             config,
@@ -243,7 +245,7 @@ class Builder:
             instrument,
             kind,
             self._under_way,
-            self._duty_of(config, instrument),
+            duty,
             where,
         )
         setup = replace(
@@ -259,21 +261,16 @@ class Builder:
                 bar_type=kind,
                 models=feed.models,
                 source=feed.source,
-                quiet_band=_quiet_band(module, params),
+                # live, what nobody acts on is written down all the same: it tells a model that drifts
+                quiet_band=_quiet_band(module, params) if duty is None else 0.0,
                 observe=setup.observes,
             )
         return TradingStrategy(setup), forecaster
 
 
-def _duty(
-    usual: LiveDuty,
-    config: StrategyConfig,
-    state_path: Path | None,
-    earned_since: Callable[[str, int], Since] | None,
-) -> LiveDuty:
+def _duty(usual: LiveDuty, config: StrategyConfig, state_path: Path | None) -> LiveDuty:
     memory = None if state_path is None else StateFile(trade_file(state_path, config), TradeMemory)
-    earned = None if earned_since is None else partial(earned_since, config.instrument)
-    return replace(usual, memory=memory, earned_since=earned)
+    return replace(usual, memory=memory)
 
 
 def _with_coins(
@@ -317,11 +314,13 @@ def _polls(run: RunConfig) -> bool:
     return run.sentiment.url is not None
 
 
-def _guard(run: RunConfig, instruments: Mapping[str, Instrument], state_path: Path | None) -> Guard:
+def _guard(
+    run: RunConfig, instruments: Mapping[str, Instrument], state_path: Path | None, *, live: bool
+) -> Guard:
     traded = [instruments[name] for name in run.instruments]
     return Guard(
         risk=run.risk,
-        bar_types=[BarType.from_str(bar_type(name, run.data.bar)) for name in run.instruments],
+        bar_types=[_kind(run, name, live=live) for name in run.instruments],
         venue=traded[0].id.venue,
         quote_currency=traded[0].quote_currency,
         margined=isinstance(traded[0], CryptoPerpetual),
@@ -329,14 +328,19 @@ def _guard(run: RunConfig, instruments: Mapping[str, Instrument], state_path: Pa
     )
 
 
-def _tapes(run: RunConfig, instruments: Mapping[str, Instrument]) -> tuple[Tape, ...]:
-    """On recorded ticks every instrument's tape, which says what forecasters say on longer bars."""
+def _kind(run: RunConfig, instrument: str, *, live: bool) -> BarType:
+    name = live_bar_type if live else bar_type
+    return BarType.from_str(name(instrument, run.data.bar))
+
+
+def _tapes(run: RunConfig, instruments: Mapping[str, Instrument], *, live: bool) -> tuple[Tape, ...]:
+    """On ticks every instrument's tape, which says what forecasters say on longer bars."""
     if not run.data.ticks:
         return ()
     return tuple(
         Tape(
             f"TAPE-{name.split('.')[0]}",
-            bar_type=BarType.from_str(bar_type(name, run.data.bar)),
+            bar_type=_kind(run, name, live=live),
             price_precision=instruments[name].price_precision,
             size_precision=instruments[name].size_precision,
         )

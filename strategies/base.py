@@ -6,7 +6,7 @@ comes of it: `permits` says whether and how large, `keeper` keeps the trade, `or
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from nautilus_trader.model import Bar, BarType, OmsType, StrategyId
@@ -35,6 +35,7 @@ from strategies.keeper import TradeKeeper
 from strategies.live_care import LiveCare
 from strategies.orders import EXIT, OrderDesk
 from strategies.permits import Permits
+from strategies.results import Result
 from strategies.setup import Instrument, StrategySetup
 from strategies.values import Approved, Intent, View
 
@@ -274,15 +275,25 @@ class TradingStrategy(Strategy):
         if self.care is not None:
             self.care.gate.stand_still(reason)
 
-    def pause(self, reason: str) -> None:
-        """Live: let nothing new in until an operator resumes; only a flag is set."""
+    def pause(self, reason: str, secs: float | None = None) -> None:
+        """Live: let nothing new in for so long, or until an operator resumes; only a flag is set."""
         if self.care is not None:
-            self.care.gate.pause(reason)
+            self.care.gate.pause(reason, secs)
+
+    def lift(self, reason: str) -> None:
+        """Live: what a pause was for is over."""
+        if self.care is not None:
+            self.care.gate.lift(reason)
 
     def resume(self) -> None:
         """Live: an operator's word: entries may be sent again."""
         if self.care is not None:
             self.care.gate.resume()
+
+    def inherit_pauses(self, other: "TradingStrategy") -> None:
+        """Live: enter nothing while the other one, whose place it takes again, would not."""
+        if self.care is not None and other.care is not None:
+            self.care.gate.inherit(other.care.gate)
 
     @property
     def is_ready_to_hand_over(self) -> bool:
@@ -321,6 +332,26 @@ class TradingStrategy(Strategy):
     def is_holding(self) -> bool:
         """Whether a position is open."""
         return self._keeper.held_lots() != 0
+
+    def venue_has(self, amount: float, waiting: Collection[str]) -> None:
+        """Live: what the venue itself says it holds, and which orders wait there; only noted."""
+        if self.care is not None:
+            self.care.word.heard(amount, waiting)
+
+    @property
+    def wants_venue(self) -> bool:
+        """Live: whether the venue should be asked again soon."""
+        return self.care is not None and self.care.word.is_wanted
+
+    @property
+    def awaits_result(self) -> bool:
+        """Live: whether a trade is over whose result is not known yet."""
+        return self.care is not None and self.care.awaits_result
+
+    @property
+    def result(self) -> Result | None:
+        """Live: what the newest trade has earned, where the venue had to be asked for it."""
+        return None if self.care is None else self.care.results.newest
 
     def withdraw(self, reason: str) -> None:
         """Live: take back an entry under way."""

@@ -88,6 +88,8 @@ class CoinKeeper:
             order=str(event.venue_order_id),
         )
         self._changed_at = self._now()
+        if not fill.trade_id.isdigit():
+            self._asked_at = 0  # inferred: the balance was not told either
         return self.holdings.filled(fill, self._price_of(event))
 
     def price(self, event: Any) -> float:

@@ -103,10 +103,13 @@ class Journal:
         )
         self._strategy.publish_message(TRADING_TOPIC, message)
 
-    def trade_closed(self, side: int, pnl: float, risk: float, exit_reason: str, ended: int = 0) -> None:
+    def trade_closed(
+        self, side: int, pnl: float, risk: float, exit_reason: str, ended: int = 0, last_fill: int = -1
+    ) -> None:
         """A position is flat again: `pnl` net of fees, `risk` what was at stake, in quote currency.
 
-        `ended`: when (ns UTC), of one that closed while no node was alive.
+        `ended`: when (ns UTC), of one that closed while no node was alive. `last_fill` is the venue's number
+        of its newest fill: it is counted once although a kill may have it told again (-1: not known).
         """
         message = TradeClosed(
             ts_event=self._now(),
@@ -117,6 +120,7 @@ class Journal:
             risk=risk,
             exit_reason=exit_reason,
             ended=ended,
+            last_fill=last_fill,
         )
         self._strategy.publish_message(TRADING_TOPIC, message)
 

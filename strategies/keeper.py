@@ -12,6 +12,7 @@ from nautilus_trader.trading import Strategy
 from strategies import trade
 from strategies.backoff import Backoff
 from strategies.coin_keeper import CoinKeeper
+from strategies.doubles import Doubles
 from strategies.entries import PendingEntry
 from strategies.entry_keeper import EntryKeeper
 from strategies.journal import Journal
@@ -38,13 +39,16 @@ class Care(Protocol):
     def refused(self, role: str, reason: str) -> Remedy:
         """An order, or a change of one, was refused; returns what follows."""
 
+    def ended(self, position_id: Any, pnl: float, side: int, risk: float, reason: str) -> None:
+        """A trade is over; the engine makes `pnl` of it."""
+
 
 class TradeKeeper:
     """The trade and the orders of one strategy.
 
     `trade` is what is open (None: flat), `entry` keeps what is under way to it. `recheck`: something was
     refused, so the next bar looks again. `closed` is the trade that has just ended, until its result is
-    known.
+    known. `unheard`, live: the lots that the venue holds while the engine knows of none, 0 else.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class TradeKeeper:
         self.entry = EntryKeeper(setup, orders, journal, permits)
         self.closed: tuple[OpenTrade, float, str] | None = None
         self.recheck = False
+        self.unheard = 0
         self.care: Care | None = None
         held = None if setup.live is None else setup.live.holdings
         self.coins = None if held is None else CoinKeeper(strategy, setup, orders, journal, held)
@@ -68,6 +73,8 @@ class TradeKeeper:
         self._anchored_at = -1
         self._refused_changes: dict[str, int] = {}
         self._waits = Backoff()  # live
+        self._doubles = Doubles()  # live
+        self._agreed = 0  # what the engine held when it had compared positions
         self._bars = 0
         self._flat_since = -setup.cool_off_bars
         self._ts = 0
@@ -100,7 +107,7 @@ class TradeKeeper:
         waited, cool_off = self._bars - self._flat_since, self._setup.cool_off_bars
         if waited < cool_off:
             return Refused("cool_off_bars", float(cool_off), float(waited))
-        held = self.held_lots()
+        held = self.held_lots() or self._engine_lots()
         return Refused("position", 0.0, float(held)) if held else None
 
     # -- the plan ------------------------------------------------------------------------------------------
@@ -173,6 +180,7 @@ class TradeKeeper:
     def _match(self) -> None:
         self.recheck = False
         held, opened = self.held_lots(), self.trade
+        self.unheard = 0 if held else self.unheard
         if opened is not None and held * opened.side <= 0:
             self._end(opened)
             opened = None
@@ -189,6 +197,7 @@ class TradeKeeper:
             held, stop_ticks, opened.rungs, self._orders.stop(), self._orders.targets(), fewest
         )
         if self._setup.has_closing_stop:
+            self._pass_over_unheard(stop_ticks)
             stop, bridge = self._orders.stop(), self._orders.bridge()
             coming = opened.side * self._orders.open_lots(ADD)  # covered when it fills
             is_overdue = self._orders.is_stop_overdue
@@ -203,6 +212,15 @@ class TradeKeeper:
         self.recheck = len(wanted) < len(steps)  # what was refused at this bar is tried at the next
         self._orders.carry_out(wanted, self._close)
         self._orders.anchor(stop_ticks)
+
+    def _pass_over_unheard(self, stop_ticks: int) -> None:
+        """Live: an answer that does not come holds up no move of the stop: another order takes the place."""
+        bridge = self._orders.bridge()
+        is_behind = bridge is not None and bridge.settled and bridge.ticks != stop_ticks
+        for role, is_in_the_way in ((BRIDGE, True), (STOP, is_behind)):
+            if is_in_the_way and self._orders.is_unheard(role):
+                self._journal.action("pass_over", role=role, order=self._orders.pass_over(role))
+                return
 
     def _match_coins(self, coins: CoinKeeper, opened: OpenTrade | None, held: int) -> None:
         """On spot one list covers what is held, and what is sold at the market is sold without it."""
@@ -228,7 +246,7 @@ class TradeKeeper:
         # a stop or target ends the trade inside the bar still to come, a decided exit at the last close
         self._flat_since = self._bars + (self._last_fill != EXIT)
         reason = self._last_fill if self._last_fill != EXIT else str(opened.exit_reason)
-        self.closed = (opened, self._at_stake(opened), "stop" if reason == ANCHOR else reason)
+        self.closed = (opened, self._at_stake(opened), "stop" if reason in (ANCHOR, BRIDGE) else reason)
         if self.coins is not None:  # with dust the engine's position never closes
             self._journal.trade_closed(opened.side, self.coins.close(), *self.closed[1:])
             self.closed = None
@@ -247,9 +265,11 @@ class TradeKeeper:
         stop, targets, bridge = self._orders.stop(), self._orders.targets(), None
         if self._setup.live is not None:
             bridge = self._orders.bridge()
-            if held:  # whatever it is, it must not be naked on its way out
+            if held or self.unheard:  # whatever it is, it must not be naked on its way out
                 stop = bridge = None
                 self.last_resort()
+            elif self._engine_lots():  # what it counts too many may be there after all
+                stop = bridge = None
         steps = match_protection(0, 0, (), stop, targets) + match_stop(0, 0, None, bridge)
         self._orders.carry_out(tuple(s for s in steps if not self._was_refused(s)), self._close)
         for role in (ANCHOR, ADD):
@@ -262,12 +282,16 @@ class TradeKeeper:
 
     def last_resort(self) -> None:
         """After a failure: a stop for the whole position by the shortest way, if none is working."""
-        held, opened, pending = self.held_lots(), self.trade, self.entry.pending
+        held, opened, pending = self.held_lots() or self.unheard, self.trade, self.entry.pending
         if self.coins is not None:
             distance = _LAST_RESORT if pending is None else pending.approved.stop_distance
             self.coins.last_resort(opened, distance)
             return
-        if held == 0 or self._orders.stop() is not None:
+        stop = self._orders.stop()
+        if held == 0 or stop is not None:
+            overdue = self._setup.has_closing_stop and self._orders.is_stop_overdue
+            if held and stop is not None and not stop.settled and overdue and not self._orders.bridge():
+                self._orders.place(Place(BRIDGE, -1 if held > 0 else 1, abs(held), stop.ticks))
             return
         side = 1 if held > 0 else -1
         if opened is not None and opened.side == side:
@@ -275,6 +299,8 @@ class TradeKeeper:
         else:
             distance = _LAST_RESORT if pending is None else pending.approved.stop_distance
             price = self._close if self._setup.live is None else self._orders.entry_price()
+            if math.isnan(price):  # no position and no quote: the next look has one
+                return
             ticks = math.floor(price * (1.0 - side * distance) * self._ticks_per_unit + 0.5)
         self._orders.place(Place(STOP, -side, abs(held), ticks))
 
@@ -289,14 +315,17 @@ class TradeKeeper:
         if self.coins is not None and price <= 0.0:  # inferred, and nobody knows at what price
             price = self._orders.rounded(self.coins.price(event))
         self._journal.order(event, slot.role, quantity=str(event.last_qty), price=str(event.last_px))
-        self._last_fill = slot.role
+        self._last_fill = self._orders.roles.get(str(event.client_order_id), slot.role)
         opened, pending = self.trade, self.entry.pending
+        is_counted = self._setup.live is not None and self.coins is None
+        twice = self._found_before(event, slot.role, lots) if is_counted else 0
+        lots -= twice if slot.role == ENTRY else 0  # an entry's lots were taken for its own then
         is_entry = slot.role == ENTRY or (self._setup.live is not None and self._is_lost_entry(slot.role))
         if is_entry and pending is not None:
             pending.filled_lots += lots
             if opened is None:
                 self._open(pending, price, lots)
-        if slot.role in (ENTRY, ADD) and opened is not None:
+        if slot.role in (ENTRY, ADD) and opened is not None and lots:
             opened.grow(lots, abs(self.held_lots()) - lots, of_entry=slot.role == ENTRY)
         if slot.role == TARGET and opened is not None:
             opened.target_filled(slot.number, lots)
@@ -345,14 +374,19 @@ class TradeKeeper:
             if slot.role == STOP:
                 self.exit("stop_refused")
             return
-        remedy, times = self.care.refused(slot.role, reason), self._waits.refused(_key(slot), self._now())
+        remedy, protects = self.care.refused(slot.role, reason), slot.role in (STOP, BRIDGE)
+        is_bare = self.coins is None and not self._orders.is_covered(self.held_lots())
+        is_urgent = is_bare and (protects or slot.role == EXIT) and remedy.kind != "rate_limit"
+        times = self._waits.refused(_key(slot), self._now(), is_urgent=is_urgent)
+        if slot.role == EXIT and remedy.kind == "logic" and self.coins is None:
+            self._orders.cancel(TARGET)  # a venue may count what waits to reduce against the position
         if self.coins is not None:
             if slot.role == STOP:
                 self.coins.refused()
             self.protect()
             return
         # the bridge as well: it is sent alone where the stop's own answer does not come
-        if slot.role in (STOP, BRIDGE) and not self._orders.is_covered(self.held_lots()):
+        if protects and is_bare:
             self.entry.withdraw("stop_refused")
             if times > 1 or not remedy.stop_again:
                 self.exit("stop_refused")
@@ -386,11 +420,17 @@ class TradeKeeper:
         if self.closed is not None:
             opened, risk, reason = self.closed
             self.closed = None
-            self._journal.trade_closed(opened.side, pnl, risk, reason)
+            self._tell(event.position_id, pnl, opened.side, risk, reason)
         elif self._stray and self.coins is None:
-            self._journal.trade_closed(self._stray, pnl, 0.0, "stray")
+            self._tell(event.position_id, pnl, self._stray, 0.0, "stray")
             self._stray = 0
         self.protect()
+
+    def _tell(self, position_id: Any, pnl: float, side: int, risk: float, reason: str) -> None:
+        if self.care is None:
+            self._journal.trade_closed(side, pnl, risk, reason)
+        else:
+            self.care.ended(position_id, pnl, side, risk, reason)
 
     # -- live ----------------------------------------------------------------------------------------------
 
@@ -398,7 +438,26 @@ class TradeKeeper:
         """The signed position, asked of the engine; on a spot venue what the own book says."""
         if self.coins is not None:
             return self.coins.held_lots()
+        lots = self._engine_lots()
+        return lots if self._setup.live is None else lots - self._doubles.excess(self._now())
+
+    def _engine_lots(self) -> int:
         return self._orders.lots(self._strategy.portfolio.net_position(self._id))
+
+    def _found_before(self, event: Any, role: str, lots: int) -> int:
+        """How many lots of a fill the engine has counted already, when it compared positions."""
+        signed, now = lots if event.is_buy else -lots, self._now()
+        if not role:
+            self._doubles.found(signed, now)
+            self._agreed = self._engine_lots()
+            return 0
+        order: Any = self._strategy.cache.order(event.client_order_id)
+        moved = self._engine_lots() != self._agreed
+        sent = now if order is None else int(order.ts_init)
+        twice = self._doubles.told(signed, sent, now, is_counted=moved)
+        if twice:
+            self._journal.action("counted_twice", quantity=self._orders.size(twice), role=role)
+        return twice
 
     def resume(self, opened: OpenTrade | None, flat_bars: int | None) -> None:
         """Go on after a restart with this trade; `flat_bars` have closed since the last one (None: never)."""

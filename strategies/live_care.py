@@ -5,12 +5,13 @@ for the protection again, whatever event was lost. The time a position is held w
 measured, and what must outlive a kill is written down: an entry before it is sent, the rest as it changes.
 """
 
+from typing import Any
+
 import msgspec
 from nautilus_trader.model import ClientOrderId
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
-from configs.errors import RunFailedError
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
@@ -22,7 +23,9 @@ from strategies.order_views import market_now, resting
 from strategies.orders import ENTRY, EXIT, TARGET, OrderDesk, slot_of
 from strategies.permits import Permits
 from strategies.refusals import Remedy
+from strategies.settling import Settling
 from strategies.setup import LiveDuty, StrategySetup
+from strategies.venue_word import VenueWord
 
 __all__ = ["LiveCare"]
 
@@ -32,7 +35,7 @@ _MOST_FAILED_LOOKS, _FLATTEN_EVERY = 5, 4
 
 
 class LiveCare:
-    """One strategy's live duties; `gate` says whether entries may be sent."""
+    """One strategy's live duties; `gate` says whether entries may be sent, `word` hears the venue."""
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class LiveCare:
         self._strategy = strategy
         self._setup = setup
         self._file = duty.memory
-        self._earned_since = duty.earned_since
+        self._fills = duty.fills
         self._orders = orders
         self._journal = journal
         self._keeper = keeper
@@ -65,18 +68,23 @@ class LiveCare:
         self._suspects = Suspects()
         self._asks_all = False
         self._failed_looks = 0
+        name = self._memory.instrument
+        fetch = None if duty.fills is None else duty.fills.asker(name)
+        self.results = Settling(strategy, fetch, journal, self.gate, name)
+        self.word = VenueWord(strategy, name, orders, journal, keeper)
         keeper.care = keeper.entry.care = self
 
     # -- start ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Adopt what the venue has, protect it, and begin to look again and again."""
-        self._orders.take_rules()
+        self.new_rules()  # changed since the checks, they do not keep a position from its protection
         self.gate.start()
         remembered = None if self._file is None else self._file.read()
         if remembered is not None and remembered.instrument == self._memory.instrument:
             self._memory = remembered.on_grid(self._rules.tick_size, self._rules.step_size)
         self._permits.remember(self._memory.last_intent)
+        self.results.begin(self._memory)
         self._ask_price()
         self._adopt()
         self._strategy.clock.set_timer_ns("care", _LOOK_NS, None, None, self._strategy.on_care)  # type: ignore[attr-defined]
@@ -117,6 +125,7 @@ class LiveCare:
             self._keeper.entry.pending = msgspec.structs.replace(
                 memory.pending, is_withdrawn=True, is_refused=False, is_taking=False
             )
+            self._over_before_heard_of(memory.pending)
         if held or found or memory.trade is not None:
             self._journal.action(
                 "adopt",
@@ -129,16 +138,22 @@ class LiveCare:
         if held == 0 and memory.trade is not None:
             self._closed_while_away(memory.trade)
 
+    def _over_before_heard_of(self, pending: PendingEntry) -> None:
+        """An entry filled as the node died, and its stop, perhaps the one that this start sent first, too."""
+        entered, _ = self._executed()
+        if entered:
+            approved, size = pending.approved, self._orders.size(entered)
+            self.results.away(self._memory, approved.side, approved.risk_amount, size)
+
     def _closed_while_away(self, trade: OpenTrade) -> None:
         """The guard has to know how it ended: only the venue does."""
-        pnl, coins = None, self._keeper.coins
-        if coins is not None:
-            pnl = coins.close()
-            self._journal.trade_closed(trade.side, pnl, trade.approved.risk_amount, "while_away")
-        elif self._earned_since is not None and self._memory.opened:
-            pnl, ended, _ = self._earned_since(self._memory.opened)
-            self._journal.trade_closed(trade.side, pnl, trade.approved.risk_amount, "while_away", ended)
+        coins, risk = self._keeper.coins, trade.approved.risk_amount
         size = self._orders.size(self._memory.held_lots)
+        if coins is None:
+            self.results.away(self._memory, trade.side, risk, size)
+            return
+        pnl = coins.close()
+        self._journal.trade_closed(trade.side, pnl, risk, "while_away")
         self._journal.action("closed_while_away", quantity=size, pnl=pnl)
 
     def _trade_of(self, held: int) -> OpenTrade | None:
@@ -147,28 +162,21 @@ class LiveCare:
         trade, pending = memory.trade, memory.pending
         if trade is not None and trade.side == side:
             if held != memory.held_lots:
-                trade.catch_up(abs(held), abs(memory.held_lots), *self._executed(memory.opened))
+                trade.catch_up(abs(held), abs(memory.held_lots), *self._executed())
             return trade
         if pending is not None and pending.approved.side == side:
-            since = 0 if memory.last_intent is None else memory.last_intent[0]
-            entered, closed = self._executed(since)
+            entered, closed = self._executed()
             trade = self._made(pending, max(entered, abs(held)))
             trade.catch_up(abs(held), trade.entry_lots, trade.entry_lots, closed)
             return trade
         return None
 
-    def _executed(self, since: int) -> tuple[int, dict[int, int]]:
-        """What entries have opened and targets closed, by rung, in lots; nothing where nobody answers."""
-        entered, closed = 0, dict[int, int]()
-        if self._earned_since is None or not since:
+    def _executed(self) -> tuple[int, dict[int, int]]:
+        """What entries had opened and targets closed when the node was prepared, by rung, in lots."""
+        entered, closed, step = 0, dict[int, int](), self._setup.rules.step_size
+        if self._fills is None:
             return entered, closed
-        step = self._setup.rules.step_size
-        try:
-            executed = self._earned_since(since).executed
-        except RunFailedError as error:  # what is held comes first: it is protected by what is remembered
-            alarm(self._strategy, str(error), instrument=self._memory.instrument)
-            return entered, closed
-        for name, quantity in executed.items():
+        for name, quantity in self._fills.executed.get(self._memory.instrument, {}).items():
             slot, lots = slot_of(name), round(quantity / step)
             if slot.role == ENTRY:
                 entered += lots
@@ -193,7 +201,9 @@ class LiveCare:
         try:
             is_due = self._now() - self._tried_at >= _RETRY_NS
             self._look(is_due=is_due)
+            self.word.act()
             self._ask()
+            self._settle()
             self.gate.watch()
             if self.gate.is_paused:
                 self._keeper.entry.withdraw(str(self.gate.reason))
@@ -228,6 +238,15 @@ class LiveCare:
             orders.ask(ClientOrderId(order_id))
         if asked:
             self._journal.action("ask_venue", orders={name: orders.roles[name] for name in asked})
+
+    def _settle(self) -> None:
+        self.results.look(self._memory, self._now())
+        self.save()
+
+    def ended(self, position_id: Any, pnl: float, side: int, risk: float, reason: str) -> None:
+        """A trade is over; the engine makes `pnl` of it."""
+        self.results.ended(self._memory, position_id, pnl, side, risk, reason)
+        self.save()
 
     def refused(self, role: str, reason: str) -> Remedy:
         """An order, or a change of one, was refused; returns what follows."""
@@ -271,6 +290,9 @@ class LiveCare:
         memory, keeper = self._memory, self._keeper
         if memory.trade is not None and keeper.trade is None:
             memory.flat_since = self._now()
+            if keeper.closed is not None:
+                closed, risk, reason = keeper.closed
+                self.results.closing(memory, closed.side, risk, reason)
         if keeper.trade is None:
             memory.opened = 0
         elif memory.opened == 0:
@@ -279,19 +301,21 @@ class LiveCare:
         memory.last_intent = self._permits.last_intent
         self.save()
 
-    def save(self) -> None:
-        """Write the memory if it has changed."""
+    def save(self, *, waits: bool = False) -> None:
+        """Write the memory if it has changed; a kill loses nothing, and a power cut only what waits not."""
         if self._file is None:
             return
         encoded = msgspec.json.encode(self._memory)
         if encoded != self._saved:
-            self._file.write(self._memory)
+            self._file.write(self._memory, waits=waits)  # orders wait for this
             self._saved = encoded
 
     def before_entry(self, pending: PendingEntry) -> None:
-        """An entry is about to be sent: a kill right after that must not make it a stranger."""
-        self._memory.pending, self._memory.last_intent = pending, self._permits.last_intent
-        self.save()
+        """An entry is about to be sent: neither kill nor power cut after that must make it a stranger."""
+        memory, intent = self._memory, self._permits.last_intent
+        memory.pending, memory.last_intent = pending, intent
+        memory.since = 0 if intent is None else intent[0]
+        self.save(waits=True)
 
     def _measure(self, held: int) -> None:
         now, is_bare = self._now(), held != 0 and not self._orders.is_covered(held)
@@ -319,9 +343,14 @@ class LiveCare:
         return 0.0 if self._bare_since is None else (self._now() - self._bare_since) / 1e9
 
     @property
+    def awaits_result(self) -> bool:
+        """Whether a trade is over whose result is not told yet."""
+        return self._memory.unsettled is not None
+
+    @property
     def is_quiet(self) -> bool:
         """Whether no entry is under way and nothing held is without a working stop."""
         held = self._keeper.held_lots()
         if held == 0:
-            return self._keeper.entry.pending is None and self._orders.is_idle
+            return not self.awaits_result and self._keeper.entry.pending is None and self._orders.is_idle
         return self._keeper.entry.pending is None and self._orders.is_covered(held)

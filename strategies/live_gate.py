@@ -79,9 +79,17 @@ class LiveGate:
         """Let nothing new in for so long, or until an operator resumes; only a flag is set."""
         self._pauses.add(reason, None if secs is None else self._now() + round(secs * _SECOND_NS))
 
+    def lift(self, reason: str) -> None:
+        """Take a pause back: what it was for is over."""
+        self._pauses.lift(reason)
+
     def resume(self) -> None:
         """An operator's word."""
         self._pauses.resume()
+
+    def inherit(self, other: "LiveGate") -> None:
+        """Pause for what the other one does: it stands in for that one."""
+        self._pauses = other._pauses
 
     def refused(self, role: str, reason: str) -> Remedy:
         """An order was refused; returns what follows, the pause is set."""

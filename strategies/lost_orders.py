@@ -2,18 +2,23 @@
 
 An order that the market has passed and that still rests has filled unheard, or soon will have. The engine's
 own checks find that in many seconds; asked about the one order, the venue answers within a round trip.
+
+The account's own stream can end without a word: its listen key expires, its connection is dead and not
+closed. Then all news have to be asked for, and that is how it shows.
 """
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-__all__ = ["Market", "Resting", "Suspects"]
+__all__ = ["Hearing", "Market", "Resting", "Suspects"]
 
 _PASSED_NS = 500_000_000
 _LATE_NS = 1_500_000_000
 _AGAIN_NS = 1_000_000_000
 _LONGEST_NS = 8_000_000_000
 _MOST = 3
+_ONE_SILENCE_NS = 60_000_000_000
+_PAUSE_SECS, _LONGEST_PAUSE_SECS = 60.0, 1_800.0
 
 
 class Market(NamedTuple):
@@ -74,6 +79,38 @@ class Suspects:
 
     def _is_due(self, order_id: str, now: int) -> bool:
         return now >= self._asked.get(order_id, (now, 0))[0]
+
+
+class Hearing:
+    """Whether the account's own stream speaks. What it tells says that it does; two things within a minute
+    that had to be asked for, with nothing told in between, that it does not."""
+
+    def __init__(self) -> None:
+        self._unheard: dict[str, int] = {}
+        self._times = 0
+        self._until = 0
+
+    def heard(self) -> bool:
+        """The stream has told something; True when it was taken for dead."""
+        was_dead, self._times, self._until = self._times > 0, 0, 0
+        self._unheard.clear()
+        return was_dead
+
+    def asked(self, what: str, now: int) -> float | None:
+        """Only asking has brought news of `what` (an order, the account); how many seconds to enter nothing.
+
+        None: it may have been one message. In a row each time is twice as long, from a minute to half an
+        hour: after a pause an entry tries whether the stream speaks again.
+        """
+        self._unheard = {key: at for key, at in self._unheard.items() if now - at < _ONE_SILENCE_NS}
+        self._unheard[what] = now
+        if len(self._unheard) < 2 or now < self._until:
+            return None
+        secs = min(_PAUSE_SECS * float(1 << self._times), _LONGEST_PAUSE_SECS)
+        self._times = min(self._times + 1, 8)
+        self._until = now + round(secs * 1e9)
+        self._unheard.clear()
+        return secs
 
 
 def _is_passed(order: Resting, market: Market) -> bool:

@@ -6,6 +6,7 @@ import msgspec
 
 from strategies.entries import PendingEntry
 from strategies.open_trade import OpenTrade
+from strategies.results import Closed
 from strategies.trade import Rung
 
 __all__ = ["TradeMemory"]
@@ -17,6 +18,8 @@ class TradeMemory(msgspec.Struct):
     `held_lots` is the signed position that `trade` was last matched to, `opened` when it was opened by the
     venue's clock (ns UTC, 0 while there is none), `flat_since` when the last trade
     ended and `last_intent` the (time, side) of the last entry that was permitted (ns UTC, None: never).
+    `since` is when the last entry was decided, `unsettled` a trade whose result is not told yet, and
+    `last_fill` the venue's number of the newest fill of those that are (-1: none).
     Lots and ticks are those of `step_size` and `tick_size` (0: not written down).
     """
 
@@ -29,6 +32,16 @@ class TradeMemory(msgspec.Struct):
     last_intent: tuple[int, int] | None = None
     tick_size: float = 0.0
     step_size: float = 0.0
+    since: int = 0
+    unsettled: Closed | None = None
+    last_fill: int = -1
+
+    @property
+    def began(self) -> int:
+        """When the trade that is open or under way began, by the venue's clock (ns UTC); 0 without one."""
+        if self.trade is not None:
+            return self.opened
+        return 0 if self.pending is None or self.last_intent is None else self.last_intent[0]
 
     def on_grid(self, tick_size: float, step_size: float) -> "TradeMemory":
         """The same in another tick and step: the venue may have changed them while the node was dead.

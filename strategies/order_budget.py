@@ -1,5 +1,6 @@
 """The venue's order limits: what entries may use of them, the rest is kept for protection. Pure."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -15,15 +16,20 @@ class OrderBudget:
     """Counts an account's own orders, new and moved; one object for all of its strategies.
 
     `limits` are the venue's (window in ns, orders in it). Entries may be sent while less than
-    100 - `protection_pct` percent of each is used, by orders of any kind; protective orders never ask.
+    100 - `protection_pct` percent of each is used, by orders of any kind, and fewer than `per_sec` orders
+    have gone in the last second; protective orders never ask.
     """
 
     def __init__(
-        self, limits: Sequence[tuple[int, int]] = FUTURES_LIMITS, protection_pct: float = 50.0
+        self,
+        limits: Sequence[tuple[int, int]] = FUTURES_LIMITS,
+        protection_pct: float = 50.0,
+        per_sec: float = math.inf,
     ) -> None:
         share = 1.0 - protection_pct / 100.0
-        self._limits = tuple((window, orders * share) for window, orders in limits)
-        self._longest = max((window for window, _ in limits), default=0)
+        shares = ((window, orders * share) for window, orders in limits)
+        self._limits = ((_SECOND_NS, per_sec), *shares)
+        self._longest = max(window for window, _ in self._limits)
         self._sent: list[int] = []
 
     def note(self, now: int) -> None:

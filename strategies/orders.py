@@ -50,6 +50,7 @@ ENTRY, ADD, STOP, TARGET, EXIT, ANCHOR = "entry", "add", "stop", "target", "exit
 _OPENING = (ENTRY, ADD)
 _STOPS = (STOP, BRIDGE)
 _OVERDUE_NS = 1_000_000_000
+_MOST_DOUBLINGS = 1
 _FOREIGN = "foreign"
 _LETTERS = {ENTRY: "E", ADD: "A", STOP: "S", BRIDGE: "B", TARGET: "T", EXIT: "X"}
 _ROLES = {letter: role for role, letter in _LETTERS.items()}
@@ -74,6 +75,7 @@ class OrderDesk(VenueGrid):
         self._by_slot: dict[Slot, ClientOrderId] = {}
         self._slots: dict[ClientOrderId, Slot] = {}
         self._anchors = 0
+        self._strangers = 0
         self._stop_sent = 0
         self._stamp = ""
         self._named = 0
@@ -112,6 +114,16 @@ class OrderDesk(VenueGrid):
     def is_stop_overdue(self) -> bool:
         """Whether the closing stop was sent so long ago that its answer must be lost."""
         return int(self._strategy.clock.timestamp_ns()) - self._stop_sent > _OVERDUE_NS
+
+    def is_unheard(self, role: str) -> bool:
+        """Whether the answer about a role's only order must be lost; later where more are lost already."""
+        order_id = self._by_slot.get(Slot(role))
+        order: Any = None if order_id is None else self._strategy.cache.order(order_id)
+        if order is None or order.is_closed or order.status in _SETTLED:
+            return False
+        strangers = sum(slot.role == _FOREIGN for slot in self._by_slot)
+        waited = int(self._strategy.clock.timestamp_ns()) - int(max(order.ts_init, order.ts_last))
+        return waited > _OVERDUE_NS << min(strangers, _MOST_DOUBLINGS)
 
     @property
     def has_price(self) -> bool:
@@ -387,12 +399,26 @@ class OrderDesk(VenueGrid):
                 continue
             slot = slot_of(str(order_id))
             if slot in self._by_slot or slot.role in (_FOREIGN, ENTRY, ADD):
-                slot = Slot(_FOREIGN, len(self._by_slot))
+                slot = self._stranger()
                 self._out.cancel_order(order_id)
             self._by_slot[slot] = order_id
             self._slots[order_id] = slot
             adopted[str(order_id)] = self.roles[str(order_id)] = slot.role
         return adopted
+
+    def pass_over(self, role: str) -> str:
+        """Let another order take the place of a role's only one, which goes as soon as it is known of.
+
+        Returns the id of the one passed over.
+        """
+        order_id, slot = self._by_slot.pop(Slot(role)), self._stranger()
+        self._by_slot[slot] = order_id
+        self._slots[order_id] = slot
+        return str(order_id)
+
+    def _stranger(self) -> Slot:
+        self._strangers += 1
+        return Slot(_FOREIGN, self._strangers)
 
     def working_ids(self) -> tuple[ClientOrderId, ...]:
         """Every order that is not known to be closed."""

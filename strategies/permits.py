@@ -157,7 +157,7 @@ class Permits:
             getattr(self._strategy, "failure", None) is None
             and (self.gate is None or not self.gate.is_paused)
             and mode is not None
-            and ts_event - mode.ts_event <= setup.risk.mode_max_age
+            and self._age_ns(mode) <= setup.risk.mode_max_age
             and mode.lets_rest
             and self._instrument not in mode.blocked
             and not entries_closed(ts_event, setup.plan)
@@ -180,7 +180,7 @@ class Permits:
             last_price=self._last_price(close),
             account=account,
             book=book,
-            mode=self._view(),
+            mode=self._view(ts_event),
             limits=self._setup.risk,
             last_intent=None if adding else self._last_intent,
             adding=adding,
@@ -192,10 +192,15 @@ class Permits:
         quote: Any = self._strategy.cache.quote(self._id)
         return close if quote is None else (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2.0
 
-    def _view(self) -> RiskView | None:
+    def _age_ns(self, mode: RiskMode) -> int:
+        """How old the guard's word is, on the clock that it was said by: a rehearsal's market runs ahead."""
+        return int(self._strategy.clock.timestamp_ns()) - mode.ts_event
+
+    def _view(self, ts_event: int) -> RiskView | None:
         mode = self.mode
         if mode is None:
             return None
         cluster = next((c for c in mode.clusters if self._instrument in c), ())
         blocked = mode.blocked.get(self._instrument)
-        return RiskView(mode.ts_event, str(mode.mode), mode.multiplier, blocked, cluster, mode.reasons)
+        said = ts_event - self._age_ns(mode)
+        return RiskView(said, str(mode.mode), mode.multiplier, blocked, cluster, mode.reasons)

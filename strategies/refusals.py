@@ -18,7 +18,7 @@ the order was taken all the same (-1003, -1007, -1008, HTTP 429 and 5xx), those 
 import re
 from typing import Literal, NamedTuple
 
-__all__ = ["Kind", "Remedy", "error_code", "remedy"]
+__all__ = ["Kind", "Remedy", "code_kind", "error_code", "remedy"]
 
 Kind = Literal["network", "venue", "rate_limit", "filter", "account", "logic"]
 
@@ -50,6 +50,7 @@ _LOGIC = Remedy("logic")
 _CLOCK = Remedy("network", 15.0, is_alarming=True, stop_again=True, asks=True)
 _GONE = Remedy("logic", asks=True)
 _KNOWN_STOP = Remedy("logic", stop_again=True, asks=True)
+_LOST = Remedy("venue", 15.0, is_alarming=True, stop_again=True, asks=True)
 _NO_PRICE = Remedy("venue", 5.0, stop_again=True)
 
 _CODES: dict[Remedy, tuple[int, ...]] = {
@@ -71,6 +72,7 @@ _CODES: dict[Remedy, tuple[int, ...]] = {
 _BY_CODE = {code: answer for answer, codes in _CODES.items() for code in codes}
 _BY_WORD = {
     "INFLIGHT_TIMEOUT": _NETWORK,
+    "NOT_FOUND_AT_VENUE": _LOST,  # it was accepted, or seemed to be
     "RATE_LIMIT_EXCEEDED": _RATE,
     "MAX_ORDER": _RATE,
     "MARKET_PRICE_UNAVAILABLE": _NO_PRICE,
@@ -98,6 +100,15 @@ def error_code(reason: str) -> int | None:
     """
     found = _CODE.search(reason)
     return None if found is None else int(found[1])
+
+
+def code_kind(code: int) -> Kind:
+    """What a code of the venue means for an order; one that is not known is a mistake of our own.
+
+    >>> code_kind(-2019), code_kind(-1007), code_kind(-2021)
+    ('account', 'venue', 'logic')
+    """
+    return _BY_CODE.get(code, _LOGIC).kind
 
 
 def remedy(reason: str) -> Remedy:

@@ -17,18 +17,16 @@ NOTIONAL_ROOM = 5.0  # how far a position may grow beyond the largest permitted 
 _UNLIMITED_PER_SEC = 1_000_000
 
 
-def second_line(run: RunConfig, instruments: Sequence[str], *, live: bool) -> RiskEngineConfig:
-    """The engine's limits: orders a second and, where `risk.max_notional` is set, an order's notional.
+def second_line(run: RunConfig, instruments: Sequence[str]) -> RiskEngineConfig:
+    """The engine's limit in a backtest: where `risk.max_notional` is set, an order's notional.
 
-    The notional limit is `NOTIONAL_ROOM` times `max_notional`; without one there is none, because a limit
-    fixed at the start would in the end deny the exits of an account that has grown. The order rate binds live
-    only: on bars a whole market's orders fall into one instant, and stops would be denied.
+    It is `NOTIONAL_ROOM` times `max_notional`; without one there is none, because a limit fixed at the start
+    would in the end deny the exits of an account that has grown. There is no limit on the rate of orders: on
+    bars a whole market's orders fall into one instant, and stops would be denied.
     """
-    risk = run.risk
-    rate = f"{risk.max_order_rate_per_sec if live else _UNLIMITED_PER_SEC}/00:00:01"
-    notional = {}
-    if risk.max_notional is not None:
-        notional = dict.fromkeys(instruments, f"{NOTIONAL_ROOM * risk.max_notional:.8f}")
+    rate, notional = f"{_UNLIMITED_PER_SEC}/00:00:01", {}
+    if run.risk.max_notional is not None:
+        notional = dict.fromkeys(instruments, f"{NOTIONAL_ROOM * run.risk.max_notional:.8f}")
     return RiskEngineConfig(
         max_order_submit_rate=rate,
         max_order_modify_rate=rate,

@@ -1,8 +1,8 @@
 """What one strategy instance is made of, resolved from the run file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from nautilus_trader.model import BarType, CryptoPerpetual, CurrencyPair
 
@@ -14,21 +14,13 @@ from strategies.holdings import CoinBook, CoinFill, Holdings
 from strategies.memory import TradeMemory
 from strategies.open_trade import Ladder
 from strategies.order_budget import OrderBudget
+from strategies.results import FillSource
 from strategies.trade import PlanParams
 from strategies.values import Inputs, InstrumentRules, Intent, Limits, RiskLimits, View
 
-__all__ = ["Instrument", "LiveDuty", "Since", "StrategySetup"]
+__all__ = ["Instrument", "LiveDuty", "StrategySetup"]
 
 Instrument = CryptoPerpetual | CurrencyPair
-
-
-class Since(NamedTuple):
-    """What has come of an instrument's orders since a time: `pnl` net of fees in quote currency, `ended` the
-    last fill's time (ns UTC, 0 without one), and how much has filled by client order id."""
-
-    pnl: float
-    ended: int
-    executed: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +29,7 @@ class LiveDuty:
 
     `may_enter` False: it looks on; no order is sent, changed or cancelled, not for protection either.
 
-    `earned_since(ts)` asks the venue what has come of the instrument's orders since `ts` (ns UTC).
+    `fills` is whom to ask what its orders have come to (None: nobody knows).
     `closing_stop`: whether the venue knows a stop that closes the whole position, whatever its size (the
     sandbox does not: there the stop is resized). On spot `holdings` says what is held, which the engine does
     not know after a restart, `missed(instrument, trade)` asks the venue for own fills after a trade id, and
@@ -47,7 +39,7 @@ class LiveDuty:
 
     may_enter: bool
     memory: StateFile[TradeMemory] | None
-    earned_since: Callable[[int], Since] | None = None
+    fills: FillSource | None = None
     closing_stop: bool = True
     holdings: Holdings | None = None
     missed: Callable[[str, int], Sequence[CoinFill]] | None = None

@@ -40,8 +40,9 @@ class VenueGrid:
         """Lots as the engine's quantity."""
         size = self.size(lots)
         if self._grid is not None:
-            step = self._grid[1]
-            size = math.ceil(size / step - 1e-9) * step
+            step, holds_coins = self._grid[1], self._setup.holds_coins
+            steps = math.floor(size / step + 1e-9) if holds_coins else math.ceil(size / step - 1e-9)
+            size = max(1, steps) * step
         made: Quantity = self._instrument.make_qty(size)
         return made
 
@@ -58,27 +59,16 @@ class VenueGrid:
 
     # -- live ----------------------------------------------------------------------------------------------
 
-    def take_rules(self) -> None:
-        """Take the venue's own instrument; RunFailedError when it trades in other steps than were planned."""
-        found: Any = self._strategy.cache.instrument(self._id)
-        planned = self._instrument
-        if (
-            found is None
-            or float(found.price_increment) != float(planned.price_increment)
-            or float(found.size_increment) != float(planned.size_increment)
-        ):
-            raise RunFailedError(
-                f"{self._id}: the venue's tick and step are not those that the run was made for"
-            )
-        self._instrument, self._digits = found, found.price_precision
-
     def renew_rules(self) -> bool:
         """Take the instrument as the venue has it now; False when its tick or step has changed.
 
         From then on levels are rounded to the new tick and sizes up to the new step: what is still sent
-        closes, and a reduce-only order closes no more than is held.
+        closes, and a reduce-only order closes no more than is held. Of coins no more can be sold than there
+        are: down. RunFailedError for one that the venue does not have.
         """
         found: Any = self._strategy.cache.instrument(self._id)
+        if found is None:
+            raise RunFailedError(f"{self._id}: the venue has no such instrument")
         rules = self._setup.rules
         tick, step = found.price_increment.as_double(), found.size_increment.as_double()
         self._instrument, self._digits = found, found.price_precision
@@ -87,6 +77,17 @@ class VenueGrid:
             return True
         self._grid = (tick, step)
         return False
+
+    def is_crumb(self, amount: float) -> bool:
+        """Whether that is less than the venue's step: left of a finer one, and nothing that was planned."""
+        return 0.0 < abs(amount) < float(self._instrument.size_increment) * (1.0 - 1e-9)
+
+    @property
+    def least_lots(self) -> int:
+        """The smallest order that the venue takes at the market."""
+        least = self._instrument.min_quantity
+        step = float(self._instrument.size_increment)
+        return math.ceil(max(step, 0.0 if least is None else float(least)) / self._step_size - 1e-9)
 
     @property
     def has_new_grid(self) -> bool:

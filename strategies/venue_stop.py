@@ -3,7 +3,8 @@
 The venue's closing stop covers the position whatever its size, but it cannot be changed, and a second one of
 the same direction is refused. So it is moved over a bridge: a reduce-only stop of the position's size at the
 new level; when the venue has accepted that, the old closing stop is cancelled, the new one is placed, and the
-bridge goes when that is accepted. At every moment one of them works.
+bridge goes when that is accepted. At every moment one of them works. An answer that does not come holds up
+no move: another order takes the place, the one passed over goes as soon as it is heard of.
 """
 
 from strategies.protect import Cancel, Place, Step, WorkingOrder

@@ -13,7 +13,7 @@ import pytest
 
 from live.rehearsal.book import Depth, MarkPrice, Quote, Trade
 from live.rehearsal.errors import VenueError
-from live.rehearsal.events import (
+from live.rehearsal.futures.events import (
     AccountConfigUpdate,
     AccountUpdate,
     AlgoUpdate,
@@ -21,9 +21,9 @@ from live.rehearsal.events import (
     OrderUpdate,
     PositionView,
 )
-from live.rehearsal.orders import AlgoOrder, Order, OrderRequest
+from live.rehearsal.futures.orders import AlgoOrder, Order, OrderRequest
+from live.rehearsal.futures.venue import Venue
 from live.rehearsal.specs import BRACKETS, SymbolSpec
-from live.rehearsal.venue import Venue
 
 D = Decimal
 START_MS = 1_700_000_000_000

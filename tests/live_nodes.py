@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 import yaml
 
-__all__ = ["LONG_SECS", "Node", "Rehearsal", "rehearsal", "run_file", "until"]
+__all__ = ["LONG_SECS", "Node", "Rehearsal", "rehearsal", "rehearsal_of", "run_file", "until"]
 
 ROOT = Path(__file__).parents[1]
 NODE = (str(ROOT / "live" / "node.py"),)
@@ -82,10 +82,18 @@ class Rehearsal:
 @contextmanager
 def rehearsal(*, speed: float = 60, history: int = 1500, symbols: str = "BTCUSDT") -> Iterator[Rehearsal]:
     """A venue in a process of its own."""
-    options = ["--json", "--symbols", symbols, "--speed", str(speed), "--times", "now"]
-    options += ["--history", str(history), "--balance", "100000"]
+    options = ["--symbols", symbols, "--speed", str(speed), "--history", str(history)]
+    with rehearsal_of(*options, "--balance", "100000") as place:
+        yield place
+
+
+@contextmanager
+def rehearsal_of(*options: str) -> Iterator[Rehearsal]:
+    """The command with these options, its market shifted to now, until the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "live.rehearsal", *options], stdout=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", "live.rehearsal", "--json", "--times", "now", *options],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
     )
     try:
         assert process.stdout is not None
@@ -132,7 +140,7 @@ def run_file(folder: Path, *, file: str = "run.yaml", **more: Any) -> Path:
         },
         "strategies": [strategy | more],
         # the rehearsal's minutes are shorter than the node's
-        "risk": {"mode_max_age_secs": 1e6, "kill_switch": {"stale_data_pause_secs": None}},
+        "risk": {"kill_switch": {"stale_data_pause_secs": None}},
         "venue": {"starting_balance": 100_000.0, "leverage": 5.0},
     }
     path = folder / file
@@ -167,7 +175,7 @@ class Node:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def __enter__(self) -> "Node":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,50 +1,32 @@
-"""A LiveNode with the Binance adapter for tests, run as a script: it trades once and tells each step as JSON.
+"""A LiveNode with the Binance adapter for tests, run as a module: it trades once and tells each step as JSON.
 
-    python nautilus_node.py HTTP_URL WS_URL WS_API_URL API_KEY SECRET_FILE [watch]
+    python -m tests.nautilus_node HTTP_URL WS_URL WS_API_URL API_KEY SECRET_FILE [watch]
 
 Entry at the market on the first quote; on its fill a STOP_MARKET that closes the position, on the mark price,
 and a reduce-only limit target; when flat the stop is cancelled. With `watch` it only tells what position and
 orders it found. It runs until SIGTERM.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from nautilus_trader.adapters.binance import (
     BinanceDataClientConfig,
-    BinanceDataClientFactory,
     BinanceExecutionClientConfig,
-    BinanceExecutionClientFactory,
     BinanceProductType,
 )
-from nautilus_trader.common import Environment, LoggerConfig, LogLevel
-from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode
-from nautilus_trader.model import (
-    AccountId,
-    BarType,
-    InstrumentId,
-    OrderSide,
-    Price,
-    Quantity,
-    StrategyId,
-    TraderId,
-    TriggerType,
-)
-from nautilus_trader.trading import Strategy, StrategyConfig
+from nautilus_trader.live import LiveExecutionEngineConfig
+from nautilus_trader.model import BarType, InstrumentId, OrderSide, Price, Quantity, StrategyId, TriggerType
+from nautilus_trader.trading import StrategyConfig
+
+from tests.telling_node import ACCOUNT, TellingStrategy, run_node, tell
 
 INSTRUMENT = InstrumentId.from_str("BTCUSDT-PERP.BINANCE")
 BARS = BarType.from_str("BTCUSDT-PERP.BINANCE-1-MINUTE-LAST-EXTERNAL")
 
 
-def tell(step: str, **values: Any) -> None:
-    """One line for the parent process."""
-    sys.stdout.write("@" + json.dumps({"step": step, **values}, default=str) + "\n")
-    sys.stdout.flush()
-
-
-class OneTrade(Strategy):
+class OneTrade(TellingStrategy):
     """Entry, stop, target."""
 
     def __init__(self, config: StrategyConfig) -> None:
@@ -112,21 +94,6 @@ class OneTrade(Strategy):
         names = {self.entry: "entry", self.stop_id: "stop", self.target: "target"}
         return names.get(order_id, "unknown")
 
-    def on_order_accepted(self, event: Any) -> None:
-        tell("accepted", role=self.role(event.client_order_id), venue_id=event.venue_order_id)
-
-    def on_order_rejected(self, event: Any) -> None:
-        tell("rejected", role=self.role(event.client_order_id), reason=event.reason)
-
-    def on_order_denied(self, event: Any) -> None:
-        tell("denied", role=self.role(event.client_order_id), reason=event.reason)
-
-    def on_order_canceled(self, event: Any) -> None:
-        tell("canceled", role=self.role(event.client_order_id))
-
-    def on_order_cancel_rejected(self, event: Any) -> None:
-        tell("cancel_rejected", role=self.role(event.client_order_id), reason=event.reason)
-
     def on_position_closed(self, event: Any) -> None:
         tell("closed", pnl=event.realized_pnl)
         self.cancel_order(self.stop_id)
@@ -137,40 +104,22 @@ class OneTrade(Strategy):
 
 def main(http_url: str, ws_url: str, ws_api_url: str, api_key: str, secret: str, *, watches: bool) -> None:
     """Build and run the node."""
-    account = AccountId("BINANCE-001")
     places = {"base_url_http": http_url, "base_url_ws": ws_url, "api_key": api_key, "api_secret": secret}
-    builder = (
-        LiveNode.builder("TEST-1", TraderId("TEST-001"), Environment.LIVE)
-        .with_logging(LoggerConfig(stdout_level=LogLevel.WARNING))
-        .with_delay_post_stop_secs(0)
-        .with_exec_engine_config(
-            LiveExecutionEngineConfig(
-                open_check_interval_secs=2.0, position_check_interval_secs=2.0, open_check_open_only=False
-            )
-        )
-        .add_data_client(
-            None,
-            BinanceDataClientFactory(),
-            BinanceDataClientConfig(product_type=BinanceProductType.USD_M, **places),
-        )
-        .add_exec_client(
-            None,
-            BinanceExecutionClientFactory(),
-            BinanceExecutionClientConfig(
-                account_id=account,
-                product_type=BinanceProductType.USD_M,
-                base_url_ws_trading=ws_api_url,
-                **places,
-            ),
-        )
+    product = BinanceProductType.USD_M
+    strategy = OneTrade(
+        StrategyConfig(strategy_id=StrategyId("ONE-001"), external_order_instrument_ids=[INSTRUMENT])
     )
-    node = builder.build()
-    config = StrategyConfig(strategy_id=StrategyId("ONE-001"), external_order_instrument_ids=[INSTRUMENT])
-    strategy = OneTrade(config)
     strategy.watches = watches
-    node.add_strategy(strategy)
-    node.run()
-    tell("ended")
+    run_node(
+        strategy,
+        BinanceDataClientConfig(product_type=product, **places),
+        BinanceExecutionClientConfig(
+            account_id=ACCOUNT, product_type=product, base_url_ws_trading=ws_api_url, **places
+        ),
+        LiveExecutionEngineConfig(
+            open_check_interval_secs=2.0, position_check_interval_secs=2.0, open_check_open_only=False
+        ),
+    )
 
 
 if __name__ == "__main__":

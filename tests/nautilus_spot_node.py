@@ -1,13 +1,12 @@
-"""A LiveNode with the Binance spot adapter for tests, run as a script: it trades once, telling steps as JSON.
+"""A LiveNode with the Binance spot adapter for tests, run as a module: it trades once, telling steps as JSON.
 
-    python nautilus_spot_node.py HTTP_URL WS_URL WS_API_URL API_KEY SECRET_FILE [watch]
+    python -m tests.nautilus_spot_node HTTP_URL WS_URL WS_API_URL API_KEY SECRET_FILE [watch]
 
 It buys at the market on the first quote, and on the fill protects what it received with an OCO list built by
 hand: a post-only limit target above and a stop market below. With `watch` it only tells what it found. It
 runs until SIGTERM.
 """
 
-import json
 import sys
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
@@ -15,17 +14,13 @@ from typing import Any
 
 from nautilus_trader.adapters.binance import (
     BinanceDataClientConfig,
-    BinanceDataClientFactory,
     BinanceExecutionClientConfig,
-    BinanceExecutionClientFactory,
     BinanceProductType,
     BinanceSpotMarketDataMode,
 )
-from nautilus_trader.common import Environment, LoggerConfig, LogLevel
 from nautilus_trader.core import UUID4
-from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode, LiveRiskEngineConfig
+from nautilus_trader.live import LiveExecutionEngineConfig
 from nautilus_trader.model import (
-    AccountId,
     BarType,
     ClientOrderId,
     ContingencyType,
@@ -39,23 +34,18 @@ from nautilus_trader.model import (
     StopMarketOrder,
     StrategyId,
     TimeInForce,
-    TraderId,
     TriggerType,
 )
-from nautilus_trader.trading import Strategy, StrategyConfig
+from nautilus_trader.trading import StrategyConfig
+
+from tests.telling_node import ACCOUNT, TRADER, TellingStrategy, run_node, tell
 
 INSTRUMENT = InstrumentId.from_str("BTCUSDT.BINANCE")
 BARS = BarType.from_str("BTCUSDT.BINANCE-1-MINUTE-LAST-EXTERNAL")
-TRADER, NAME = TraderId("TEST-001"), StrategyId("ONE-001")
+NAME = StrategyId("ONE-001")
 
 
-def tell(step: str, **values: Any) -> None:
-    """One line for the parent process."""
-    sys.stdout.write("@" + json.dumps({"step": step, **values}, default=str) + "\n")
-    sys.stdout.flush()
-
-
-class OneTrade(Strategy):
+class OneTrade(TellingStrategy):
     """Entry, then an OCO list."""
 
     def __init__(self, config: StrategyConfig) -> None:
@@ -148,26 +138,11 @@ class OneTrade(Strategy):
     def role(self, order_id: Any) -> str:
         return self.roles.get(order_id, "unknown")
 
-    def on_order_accepted(self, event: Any) -> None:
-        tell("accepted", role=self.role(event.client_order_id), venue_id=event.venue_order_id)
-
-    def on_order_rejected(self, event: Any) -> None:
-        tell("rejected", role=self.role(event.client_order_id), reason=event.reason)
-
-    def on_order_denied(self, event: Any) -> None:
-        tell("denied", role=self.role(event.client_order_id), reason=event.reason)
-
-    def on_order_canceled(self, event: Any) -> None:
-        tell("canceled", role=self.role(event.client_order_id))
-
     def on_order_expired(self, event: Any) -> None:
         tell("expired", role=self.role(event.client_order_id))
 
     def on_order_updated(self, event: Any) -> None:
         tell("updated", role=self.role(event.client_order_id), price=event.price)
-
-    def on_order_cancel_rejected(self, event: Any) -> None:
-        tell("cancel_rejected", role=self.role(event.client_order_id), reason=event.reason)
 
     def on_position_closed(self, event: Any) -> None:
         tell("closed", pnl=event.realized_pnl)
@@ -180,45 +155,27 @@ class OneTrade(Strategy):
 def main(http_url: str, ws_url: str, ws_api_url: str, api_key: str, secret: str, *, watches: bool) -> None:
     """Build and run the node."""
     places = {"base_url_http": http_url, "base_url_ws": ws_url, "api_key": api_key, "api_secret": secret}
-    builder = (
-        LiveNode.builder("TEST-1", TRADER, Environment.LIVE)
-        .with_logging(LoggerConfig(stdout_level=LogLevel.WARNING))
-        .with_delay_post_stop_secs(0)
-        .with_exec_engine_config(
-            # The adapter answers only for open orders: with open_check_open_only=False every check fails.
-            LiveExecutionEngineConfig(open_check_interval_secs=2.0, open_check_open_only=True)
-        )
-        .with_risk_engine_config(LiveRiskEngineConfig(bypass=True))
-        .add_data_client(
-            None,
-            BinanceDataClientFactory(),
-            BinanceDataClientConfig(
-                product_type=BinanceProductType.SPOT,
-                spot_market_data_mode=BinanceSpotMarketDataMode.Json,
-                **places,
-            ),
-        )
-        .add_exec_client(
-            None,
-            BinanceExecutionClientFactory(),
-            BinanceExecutionClientConfig(
-                account_id=AccountId("BINANCE-001"),
-                product_type=BinanceProductType.SPOT,
-                base_url_ws_trading=ws_api_url,
-                oms_type=OmsType.NETTING,
-                **places,
-            ),
-        )
+    product = BinanceProductType.SPOT
+    strategy = OneTrade(
+        StrategyConfig(strategy_id=NAME, oms_type=OmsType.NETTING, external_order_instrument_ids=[INSTRUMENT])
     )
-    node = builder.build()
-    config = StrategyConfig(
-        strategy_id=NAME, oms_type=OmsType.NETTING, external_order_instrument_ids=[INSTRUMENT]
-    )
-    strategy = OneTrade(config)
     strategy.watches = watches
-    node.add_strategy(strategy)
-    node.run()
-    tell("ended")
+    run_node(
+        strategy,
+        BinanceDataClientConfig(
+            product_type=product, spot_market_data_mode=BinanceSpotMarketDataMode.Json, **places
+        ),
+        BinanceExecutionClientConfig(
+            account_id=ACCOUNT,
+            product_type=product,
+            base_url_ws_trading=ws_api_url,
+            oms_type=OmsType.NETTING,
+            **places,
+        ),
+        # The adapter answers only for open orders: with open_check_open_only=False every check fails.
+        LiveExecutionEngineConfig(open_check_interval_secs=2.0, open_check_open_only=True),
+        bypasses_risk=True,
+    )
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from configs.console import run_app
 from live.preflight import CHECKS, app
-from live.rehearsal.auth import ApiKey
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.futures.venue import Venue
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import RehearsalServer, ServerThread
-from live.rehearsal.venue import Venue
+from live.rehearsal.serving.auth import ApiKey
+from live.rehearsal.serving.demo_keys import demo_keys
+from live.rehearsal.serving.server import RehearsalServer, ServerThread
 from live.venue.client import VenueClient
 from tests.rehearsal_server import API, START_MS, Script, Skewed, kline, running, spec
 

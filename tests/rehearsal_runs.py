@@ -14,19 +14,35 @@ import aiohttp
 
 from catalog.instruments import find_spec
 from live.rehearsal.control import Control
-from live.rehearsal.demo_keys import demo_keys
-from live.rehearsal.fault_script import FaultScript, parse_fault
-from live.rehearsal.market import MarketSettings
-from live.rehearsal.market_feeds import Feed, SyntheticFeed
+from live.rehearsal.faults.script import FaultScript, parse_fault
+from live.rehearsal.market.feeds import Feed, SyntheticFeed
+from live.rehearsal.market.replay import MarketSettings
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
 
-__all__ = ["KEYS", "START_MS", "WAIT_SECS", "Client", "Ear", "feeds", "plan", "play", "rehearsing", "until"]
+__all__ = [
+    "CUT",
+    "KEYS",
+    "START_MS",
+    "WAIT_SECS",
+    "Client",
+    "Ear",
+    "feeds",
+    "one",
+    "plan",
+    "play",
+    "rehearsing",
+    "settled",
+    "until",
+    "updates",
+]
 
 START_MS = 1_735_689_600_000  # 2025-01-01
 WAIT_SECS = 10.0
 MINUTE_MS = 60_000
 KEYS = demo_keys(7)
+CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _FEEDS: dict[tuple[str, int], SyntheticFeed] = {}
 
 
@@ -203,3 +219,19 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(scenario(), 60)
 
     asyncio.run(bounded())
+
+
+def one(kind: str, **more: Any) -> Plan:
+    """A rehearsal with one fault."""
+    return plan({"kind": kind, **more})
+
+
+def updates(ear: Ear) -> list[str]:
+    """The executions that orders were told of."""
+    return [message["o"]["x"] for message in ear.events("ORDER_TRADE_UPDATE")]
+
+
+async def settled(client: Client) -> None:
+    """Every message that is under way to the client has arrived (sockets keep their order)."""
+    await client.session.server.drained(WAIT_SECS)
+    await asyncio.sleep(0.02)

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from live.rehearsal.auth import ApiKey
 from live.rehearsal.book import Depth, Kline, MarkPrice, Quote, Trade
+from live.rehearsal.futures.venue import Venue
 from live.rehearsal.ports import ConnectFault, Delivery, NoFaults, RequestFault
-from live.rehearsal.server import RehearsalServer, ServerThread
+from live.rehearsal.serving.auth import ApiKey
+from live.rehearsal.serving.server import RehearsalServer, ServerThread
 from live.rehearsal.specs import BRACKETS, SymbolSpec
-from live.rehearsal.venue import Venue
 
 HMAC_KEY, SECRET = "hmacKey0123456789", "a-plain-secret"
 ED_KEY = "edKey0123456789"

@@ -1,10 +1,5 @@
 """A spot rehearsal in a process of its own, and a run file that trades on it."""
 
-import json
-import os
-import select
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -13,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.live_nodes import LONG_SECS, ROOT, SHORT_SECS, Node, Rehearsal, run_file, until
+from tests.live_nodes import Node, Rehearsal, rehearsal_of, run_file, until
 
 __all__ = [
     "START",
@@ -32,24 +27,9 @@ START = Decimal(100_000)
 @contextmanager
 def spot_rehearsal(*options: str) -> Iterator[Rehearsal]:
     """A venue of the synthetic BTCUSDT spot market, sixty minutes a minute."""
-    base = ["--market", "spot", "--json", "--symbols", "BTCUSDT", "--speed", "60", "--times", "now"]
-    base += ["--history", "1500", "--balance", str(START), *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "live.rehearsal", *base], stdout=subprocess.PIPE, cwd=ROOT
-    )
-    assert process.stdout is not None
-    try:
-        text = b""
-        while not text.endswith(b"}\n"):
-            assert select.select([process.stdout], [], [], LONG_SECS)[0]
-            part = os.read(process.stdout.fileno(), 65_536)
-            assert part, "the rehearsal did not start"
-            text += part
-        yield Rehearsal(json.loads(text))
-    finally:
-        process.kill()
-        process.wait(SHORT_SECS)
-        process.stdout.close()
+    base = ["--market", "spot", "--symbols", "BTCUSDT", "--speed", "60", "--history", "1500"]
+    with rehearsal_of(*base, "--balance", str(START), *options) as place:
+        yield place
 
 
 def spot_run_file(folder: Path, **more: Any) -> Path:

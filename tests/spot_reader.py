@@ -1,47 +1,37 @@
 """A live node without market data whose every answer comes over REST in SBE; it tells what it read, as JSON.
 
-    python spot_reader.py HTTP_URL WS_API_URL SECRET_FILE
+    python -m tests.spot_reader HTTP_URL WS_API_URL SECRET_FILE
 
 It tells the account and the open order that it found, places a limit order, asks for it and cancels it.
 """
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from nautilus_trader.adapters.binance import (
     BinanceDataClientConfig,
-    BinanceDataClientFactory,
     BinanceExecutionClientConfig,
-    BinanceExecutionClientFactory,
     BinanceProductType,
     BinanceSpotMarketDataMode,
     load_binance_instruments,
 )
-from nautilus_trader.common import Environment, LoggerConfig, LogLevel
-from nautilus_trader.live import LiveExecutionEngineConfig, LiveNode, LiveRiskEngineConfig
+from nautilus_trader.common import LogLevel
+from nautilus_trader.live import LiveExecutionEngineConfig
 from nautilus_trader.model import (
-    AccountId,
     InstrumentId,
     OmsType,
     OrderSide,
     Price,
     Quantity,
     StrategyId,
-    TraderId,
 )
 from nautilus_trader.trading import Strategy, StrategyConfig
 
+from tests.telling_node import ACCOUNT, run_node, tell
+
 INSTRUMENT = InstrumentId.from_str("BTCUSDT.BINANCE")
-ACCOUNT = AccountId("BINANCE-001")
-
-
-def tell(step: str, **values: Any) -> None:
-    """One line for the parent process."""
-    sys.stdout.write("@" + json.dumps({"step": step, **values}, default=str) + "\n")
-    sys.stdout.flush()
 
 
 class Reader(Strategy):
@@ -118,39 +108,24 @@ def main(url: str, ws_api: str, secret: str) -> None:
             least=instrument.min_quantity,
             notional=instrument.min_notional,
         )
-    node = (
-        LiveNode.builder("TEST-1", TraderId("TEST-001"), Environment.LIVE)
-        .with_logging(LoggerConfig(stdout_level=LogLevel.ERROR))
-        .with_delay_post_stop_secs(0)
-        .with_risk_engine_config(LiveRiskEngineConfig(bypass=True))
-        .with_exec_engine_config(LiveExecutionEngineConfig(open_check_interval_secs=None))
-        .add_data_client(
-            None,
-            BinanceDataClientFactory(),
-            BinanceDataClientConfig(
-                spot_market_data_mode=BinanceSpotMarketDataMode.Json, base_url_ws=ws_api, **places
-            ),
-        )
-        .add_exec_client(
-            None,
-            BinanceExecutionClientFactory(),
-            BinanceExecutionClientConfig(
-                account_id=ACCOUNT, base_url_ws_trading=ws_api, use_ws_trading=False, **places
-            ),
-        )
-        .build()
-    )
-    node.add_strategy(
+    run_node(
         Reader(
             StrategyConfig(
                 strategy_id=StrategyId("READ-001"),
                 oms_type=OmsType.NETTING,
                 external_order_instrument_ids=[INSTRUMENT],
             )
-        )
+        ),
+        BinanceDataClientConfig(
+            spot_market_data_mode=BinanceSpotMarketDataMode.Json, base_url_ws=ws_api, **places
+        ),
+        BinanceExecutionClientConfig(
+            account_id=ACCOUNT, base_url_ws_trading=ws_api, use_ws_trading=False, **places
+        ),
+        LiveExecutionEngineConfig(open_check_interval_secs=None),
+        bypasses_risk=True,
+        log_level=LogLevel.ERROR,
     )
-    node.run()
-    tell("ended")
 
 
 if __name__ == "__main__":

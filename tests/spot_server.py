@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from live.rehearsal.book import Quote, Trade
-from live.rehearsal.server import RehearsalServer, ServerThread
+from live.rehearsal.serving.server import RehearsalServer, ServerThread
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.events import ExecutionReport, ListStatus
 from live.rehearsal.spot.orders import SpotRequest

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from live.rehearsal.auth import ApiKey
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.futures.venue import Venue
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import RehearsalServer, ServerThread
-from live.rehearsal.venue import Venue
+from live.rehearsal.serving.auth import ApiKey
+from live.rehearsal.serving.demo_keys import demo_keys
+from live.rehearsal.serving.server import RehearsalServer, ServerThread
 from live.venue.answers import AlgoOrder
 from live.venue.client import VenueClient
 from live.watchdog import WATCH_LIMITS

@@ -45,8 +45,8 @@ def check_models(context: Context) -> Row:
         return warned("models", found, advice) if rehearsal else failed("models", found, advice)
     inexact = [p.folder.name for p in predictors if not p.repeats_bits]
     if inexact:
-        advice = "it was trained on another CPU; train it here if decisions must repeat to the bit"
-        return warned("models", f"{found}; {inexact[0]} does not repeat its check rows' last bits", advice)
+        advice = "it was trained on another kind of CPU; train it here if decisions must repeat to the bit"
+        return warned("models", f"{found}; {inexact[0]} gives other last digits here", advice)
     return ok("models", found)
 
 
@@ -102,7 +102,7 @@ def check_state(context: Context) -> Row:
     seen = datetime.fromtimestamp(memory.ts_event / 1e9, UTC)
     found = f"{path}, last written {seen:%Y-%m-%dT%H:%M}Z"
     if memory.kill.halts:
-        advice = "no entry is made until the command resume; find out why first"
+        advice = "find out why; the node starts, and enters nothing until live/command.py DIR resume"
         return warned("state", f"{found}; the kill switch is thrown ({', '.join(memory.kill.halts)})", advice)
     return ok("state", found)
 

@@ -1,25 +1,22 @@
-"""Preflight's checks of market and money: trading status, reachable sizes, balance, warm-up data."""
+"""Preflight's checks of market and money: trading status, reachable sizes, balance."""
 
 import math
-import time
 from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.columns import MINUTE_NS, interval_ns, utc_text
 from catalog.instruments import symbol_of
 from catalog.store import Catalog
 from configs.errors import DataError
 from configs.schema import StrategyConfig
 from live.checks.report import Context, Row, failed, ok, warned
 from live.venue.answers import SymbolRules
-from live.venues import VenueKind
 from models.regime import Regime
 from strategies.risk import assess, limits_from
 from strategies.values import Account, Approved, Headroom, InstrumentRules, Intent, Refused
 
-__all__ = ["check_balance", "check_sizes", "check_symbols", "check_warm_up"]
+__all__ = ["check_balance", "check_sizes", "check_symbols"]
 
 type Times = NDArray[np.int64]
 
@@ -68,7 +65,7 @@ def _size_row(context: Context, strategy: StrategyConfig) -> Row:
             f"{strategy.label}: no entry is possible: {verdict.check} "
             f"(limit {verdict.limit:g}, value {verdict.value:g})"
         )
-        advice = "see sizing and risk in the run file"
+        advice = f"the limit '{verdict.check}' forbids even the first: see sizing and risk in the run file"
         if verdict.check in _TOO_SMALL:
             advice = (
                 f"the venue's least order of {symbol} is {rules.min_notional:f} and {rules.min_quantity:f}; "
@@ -80,11 +77,16 @@ def _size_row(context: Context, strategy: StrategyConfig) -> Row:
     smallest = min((factor for _, factor in context.run.risk.portfolio.drawdown_steps), default=1.0)
     least = max(float(rules.min_notional), float(rules.min_quantity) * price)
     if notional * smallest < least:
-        advice = f"in a drawdown sizes shrink to {smallest:g} of that, below the least order of {least:.2f}"
+        advice = (
+            f"in a drawdown sizes shrink to {smallest:g} of that (risk.portfolio.drawdown_steps), below the "
+            f"least order of {least:.2f}: nothing is entered then; raise the sizing or the balance"
+        )
         return warned("sizes", found, advice)
     other = _other_rules(context, strategy.instrument, rules)
     return (
-        warned("sizes", f"{found}; {other}", "ingest with the present exchangeInfo")
+        warned(
+            "sizes", f"{found}; {other}", "backtests round otherwise: ingest the venue's exchangeInfo anew"
+        )
         if other
         else ok("sizes", found)
     )
@@ -161,9 +163,11 @@ def check_balance(context: Context) -> Row:
             text = f"{found[-1]}: risk.max_notional {most:g} is more than the {room:.2f} it carries"
             return failed("balance", text, "lower risk.max_notional or transfer more")
         if wanted > room:
-            text = f"{found[-1]}: all positions at their largest are {wanted:.2f}, it carries {room:.2f}"
+            text = f"{found[-1]}: all positions at their largest come to {wanted:.2f}, it carries {room:.2f}"
             return warned(
-                "balance", text, "entries will be cut; lower max_position_pct or raise venue.leverage"
+                "balance",
+                text,
+                "the last entries will be cut: lower max_position_pct or raise venue.leverage",
             )
     over = "" if context.is_paper else _over_bracket(context)
     if over:
@@ -190,73 +194,3 @@ def _over_bracket(context: Context) -> str:
         if 0 < most < largest:
             return f"{symbol}: up to {largest:.0f} is wanted, the venue allows {most:f} at its leverage"
     return ""
-
-
-def check_warm_up(context: Context) -> Row:
-    """Enough closed bars up to now, without a hole, over REST, or there with the catalog's."""
-    if not context.specs:
-        return ok("warm-up", "no strategy looks at features")
-    count = context.setup.history_bars(context.specs)
-    rows = [_history_row(context, name, count) for name in context.specs]
-    for outcome in ("failed", "warned"):
-        first = next((row for row in rows if row.outcome == outcome), None)
-        if first is not None:
-            return first
-    return ok("warm-up", "; ".join(row.found for row in rows))
-
-
-def _history_row(context: Context, instrument: str, count: int) -> Row:
-    run, symbol = context.run, symbol_of(instrument)
-    length = interval_ns(run.data.bar)
-    spec = context.specs[instrument]
-    regime = 0 if spec.regime is None else run.regime.volatility_window + run.regime.min_bars
-    least = spec.feature_set.warmup_bars + regime + 1
-    bars = context.history(symbol, count)
-    times = np.array([bar.open_ms * _MS_NS + length for bar in bars], np.int64)
-    own = len(times)
-    times = _with_catalog(context, instrument, times, least)
-    found = f"{instrument}: {own} {run.data.bar} bars over REST"
-    if len(times) > own:
-        found += f", {len(times) - own} before them in the catalog"
-    if len(times) < least:
-        advice = "wait until the venue has more bars, or download the history into the catalog"
-        return failed("warm-up", f"{found}; features need {least}", advice)
-    problem = _hole(context, times, length)
-    if problem:
-        return failed("warm-up", f"{found}; {problem}", "wait for the venue, or raise data.max_gap_minutes")
-    missing = int((times[-1] - times[0]) // length) + 1 - len(times)
-    if own < least:
-        text = f"{found}; REST alone has not the {least} needed"
-        return warned("warm-up", text, "the catalog must stay there")
-    if missing:
-        return warned("warm-up", f"{found}; {missing} bars are missing in it", "features fill short holes")
-    return ok("warm-up", f"{found}, {least} needed, no hole")
-
-
-def _with_catalog(context: Context, instrument: str, times: Times, least: int) -> Times:
-    """The closes over REST with those of the catalog before them, where REST has too few."""
-    if len(times) >= least or not len(times):
-        return times
-    try:
-        stored = Catalog.open(context.run.data.catalog)
-        series = stored.bar_series(instrument, context.run.data.bar)
-    except DataError:
-        return times
-    earlier = series.times()
-    return np.concatenate((earlier[earlier < times[0]][-(least - len(times)) :], times))
-
-
-def _hole(context: Context, times: Times, length: int) -> str:
-    """The longest stretch without bars, or between the last bar and now, when it is too long."""
-    most = max(context.run.data.max_gap_minutes * MINUTE_NS, length)
-    steps = np.diff(times)
-    if np.any(steps <= 0):
-        return "they are not in order"
-    if len(steps) and int(steps.max()) > most:
-        at = int(times[int(steps.argmax())])
-        return f"none for {int(steps.max()) // MINUTE_NS} minutes after {utc_text(at)}"
-    if context.setup.kind is VenueKind.REHEARSAL:
-        return ""  # a replay may show any time
-    now_ns = time.time_ns() + round(context.client.clock().offset_ms * _MS_NS)
-    age = now_ns - int(times[-1])
-    return f"the newest closed {age // MINUTE_NS} minutes ago" if age > 2 * length + MINUTE_NS else ""

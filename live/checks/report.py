@@ -13,6 +13,7 @@ from actors.forecaster import ForecastSpec
 from catalog.instruments import symbol_of
 from configs.errors import RunFailedError
 from configs.schema import RunConfig
+from live.outside import Outside
 from live.paper import paper_balance
 from live.venue.answers import (
     ZERO,
@@ -110,6 +111,7 @@ class Setup:
     `may_trade` False: the node only looks on, so not even a test order is sent.
     `holds_lock` is True when the caller itself holds the state folder's lock. `expected` are positions that
     the state knows, by symbol with their side; others are known by the names of the orders that made them.
+    `outside` is the index that they look at, None where the node has it already.
     For `patience_secs` in all, checks that fail on an error which may pass are made again.
     """
 
@@ -118,6 +120,7 @@ class Setup:
     folder: Path
     specs: Callable[[], Mapping[str, ForecastSpec]]
     history_bars: Callable[[Mapping[str, ForecastSpec]], int]
+    outside: Outside | None = None
     adopt: bool = False
     apply: bool = False
     holds_lock: bool = False

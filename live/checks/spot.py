@@ -10,8 +10,9 @@ from actors.state_file import StateFile
 from catalog.instruments import symbol_of
 from live.checks.account import check_clock
 from live.checks.local import check_disk, check_lock, check_models
-from live.checks.market import check_warm_up
 from live.checks.report import Context, Row, failed, ok, warned
+from live.checks.sentiment import check_sentiment
+from live.checks.warm_up import check_warm_up
 from live.prepare import GUARD_FILE
 from live.venue.errors import VenueRequestError
 from live.venue.spot_client import SpotClient
@@ -109,7 +110,7 @@ def check_state(context: Context) -> Row:
     """What must outlive a restart can be read; DataError says what is wrong."""
     memory = StateFile(context.setup.folder / GUARD_FILE, RiskMemory).read()
     if memory is not None and memory.kill.halts:
-        advice = "no entry is made until the command resume; find out why first"
+        advice = "find out why; the node starts, and enters nothing until live/command.py DIR resume"
         return warned("state", f"the kill switch is thrown ({', '.join(memory.kill.halts)})", advice)
     return ok("state", "readable" if memory else "none yet: risk limits begin anew")
 
@@ -122,6 +123,7 @@ SPOT_CHECKS: dict[str, Callable[[Context], Row]] = {
     "coins": check_coins,
     "models": check_models,
     "warm-up": check_warm_up,
+    "sentiment": check_sentiment,
     "disk": check_disk,
     "state": check_state,
     "lock": check_lock,

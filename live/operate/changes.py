@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from actors.control import Answer, Control, Request
 from catalog.instruments import symbol_of
-from configs.errors import ConfigError, RunFailedError
+from configs.errors import ConfigError, RunFailedError, SextantError
 from configs.schema import ModelConfig, RunConfig, StrategyConfig
 from live.operate.crew import Crew, Member
 from live.operate.roster import Roster, RosterBook
@@ -49,6 +49,8 @@ def close(trader: TradingStrategy) -> None:
     trader.pause(f"{OPERATOR}:flatten")
     trader.withdraw(OPERATOR)
     trader.leave(OPERATOR)
+    if trader.care is not None:  # a start after a kill goes on closing
+        trader.care.save()
 
 
 def need_orders(traders: Iterable[TradingStrategy]) -> None:
@@ -79,18 +81,16 @@ class Changes:
         """Close first, or let it look after what is open and go when that is closed."""
         label, how = _named(request), _choice(request, "positions", "close", "keep")
         member = self._crew.members[label]
-        self._book.check(self._book.roster.leave(label))
+        if how == "close":
+            need_orders([member.trader])
+        self._book.keep(self._book.roster.leave(label))
+        member.trader.stand_still("leaving")
         if how == "close":
             close(member.trader)
             yield from until_flat([member.trader])
         else:
             member.trader.withdraw(OPERATOR)
-        self._book.keep(self._book.roster.leave(label))
-        member.trader.stand_still("leaving")
         yield
-        if member.trader.is_holding or not member.trader.is_quiet:
-            text = f"{label} enters nothing more, looks after what is open, and goes when it is closed"
-            return Answer(done=True, text=text)
         return (yield from self._goes(label))
 
     def due(self) -> tuple[str, Job] | None:
@@ -102,9 +102,14 @@ class Changes:
         return None
 
     def _goes(self, label: str) -> Job:
-        tracker = yield from self._in_workshop(lambda: self._workshop.tracker(self._run_without(label)))
-        self._dismiss(label, tracker)
-        return Answer(done=True, text=f"{label} is gone")
+        trader = self._crew.members[label].trader
+        if not trader.is_holding and trader.is_quiet:
+            tracker = yield from self._in_workshop(lambda: self._workshop.tracker(self._run_without(label)))
+            if not trader.is_holding and trader.is_quiet:  # a fill may have been heard of meanwhile
+                self._dismiss(label, tracker)
+                return Answer(done=True, text=f"{label} is gone")
+        text = f"{label} enters nothing more, looks after what is open, and goes when it is closed"
+        return Answer(done=True, text=text)
 
     def _run_without(self, label: str) -> RunConfig:
         return self._book.check(self._book.roster.remove(label))
@@ -128,17 +133,28 @@ class Changes:
                     f"{strategy.instrument} is traded by {holder.config.label}: swap it, or remove it first"
                 )
         news, tracker = yield from self._prepared(wish, chosen)
+        added: list[str] = []
         for new in news:
-            holder = self._crew.of_instrument(new.config.instrument)
-            if holder is not None:
-                yield from self._until_ready(holder)
-            with self._written(self._roster_with(wish, (new.config,))):
-                if holder is None:
+            try:
+                yield from self._join(wish, new, tracker)
+            except SextantError as error:
+                here = f"; added before that: {', '.join(added)}" if added else ""
+                raise RunFailedError(f"{error}{here}") from error
+            added.append(new.config.label)
+        return Answer(done=True, text=f"added: {', '.join(added)}")
+
+    def _join(self, wish: _Wish, new: Newcomer, tracker: CorrelationTracker | None) -> Generator[None]:
+        label, holder = new.config.label, self._crew.of_instrument(new.config.instrument)
+        if holder is not None:
+            yield from self._until_ready(holder)
+            self._take_over(wish, holder, new, takes_trade=True)
+        else:
+            try:
+                with self._written(self._roster_with(wish, (new.config,))):
                     self._crew.join(new, tracker)
-                else:
-                    self._take_over(holder, new, takes_trade=True)
-            self._control.note(what="added", strategy=new.config.label, models=new.hashes)
-        return Answer(done=True, text=f"added: {', '.join(new.config.label for new in news)}")
+            except Exception as error:
+                raise RunFailedError(f"{label} did not start ({error})") from error
+        self._control.note(what="added", strategy=label, models=new.hashes)
 
     def swap(self, request: Request) -> Job:
         """Another strategy on the same instrument, with the trade or after it was closed."""
@@ -153,12 +169,13 @@ class Changes:
             raise ConfigError(f"'{new_label}' is a strategy here already: give it another name")
         news, _ = yield from self._prepared(wish, chosen)
         if how == "close":
+            need_orders([old.trader])
+            self._book.keep(self._book.roster.pause(label, "swap"))
             close(old.trader)
             yield from until_flat([old.trader])
         yield from self._until_ready(old)
         began = time.perf_counter()
-        with self._written(self._roster_with(wish, chosen)):
-            self._take_over(old, news[0], takes_trade=how == "handover")
+        self._take_over(wish, old, news[0], takes_trade=how == "handover")
         took_ms = round((time.perf_counter() - began) * 1e3, 3)
         hashes = news[0].hashes
         self._control.note(
@@ -166,11 +183,26 @@ class Changes:
         )
         return Answer(done=True, text=f"{new_label} has taken the place of {label}")
 
-    def _take_over(self, old: Member, new: Newcomer, *, takes_trade: bool) -> None:
-        """Between two bars; the successor is told of the bars that have closed since it was prepared."""
+    def _take_over(self, wish: _Wish, old: Member, new: Newcomer, *, takes_trade: bool) -> None:
+        """Between two bars; the successor is told of the bars that have closed since it was prepared.
+
+        Whatever fails, the old one goes on: a position without anybody who looks after it is worse.
+        """
+        label, heir = old.config.label, new.config.label
         self._catch_up(new)
-        self._crew.replace(old.config.label, new, takes_trade=takes_trade)
-        self._crew.forget_trade(old.config.label)
+        memory = self._crew.hand_on(label, heir, takes_trade=takes_trade)
+        try:
+            with self._written(self._roster_with(wish, (new.config,))):
+                self._crew.replace(label, new)
+        except Exception as error:
+            self._crew.bring_back(old, memory)
+            self._crew.forget_trade(heir)
+            how = "stays, and enters nothing until resumed" if self._is_paused(label) else "goes on"
+            raise RunFailedError(f"{heir} did not start ({error}); {label} {how}") from error
+        self._crew.forget_trade(label)
+
+    def _is_paused(self, label: str) -> bool:
+        return label in self._book.roster.paused
 
     def model(self, request: Request) -> Job:
         """Another bundle for a model, from the next bar on."""
@@ -207,9 +239,10 @@ class Changes:
         new = yield from self._in_workshop(work)
         yield from self._until_bar(member)
         self._catch_up(new)
-        self._book.keep(self._book.roster.use_bundle(label, model, str(new.bundles[model].folder.absolute())))
+        folder = str(new.bundles[model].folder.absolute())
         old_hash, new_hash = member.hashes[model], new.hashes[model]
-        self._crew.change_models(label, new)
+        with self._written(self._book.roster.use_bundle(label, model, folder)):
+            self._crew.change_models(label, new)
         self._control.note(what="model", strategy=label, model=model, old=old_hash, new=new_hash)
 
     # -- steps of them -------------------------------------------------------------------------------------
@@ -223,6 +256,8 @@ class Changes:
             raise ConfigError(f"its bars are of {wish.bar}, this node's of {run.data.bar}")
         if any("-PERP." not in strategy.instrument for strategy in chosen):
             raise ConfigError("on spot strategies change with a new start: handing coins over is not proven")
+        if run.data.ticks:
+            raise ConfigError("on bars of a second strategies change with a new start")
         after = self._book.check(self._roster_with(wish, chosen))
         sides = {
             symbol_of(m.config.instrument): 1 if m.trader.standing["quantity"] > 0 else -1
@@ -246,7 +281,7 @@ class Changes:
         self._crew.use(self._book.run)
         try:
             yield
-        except RunFailedError:
+        except Exception:
             self._book.keep(before)
             self._crew.use(self._book.run)
             raise

@@ -6,6 +6,7 @@ name and adopts what it finds, as after a restart; the stop stays at the venue a
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,9 +19,10 @@ from actors.faults import CarryOn
 from actors.forecaster import Forecaster, ForecastSpec
 from actors.guard import Guard
 from actors.state_file import StateFile
-from catalog.store import bar_type
-from configs.errors import RunFailedError, SextantError
+from catalog.columns import live_bar_type
+from configs.errors import RunFailedError
 from configs.schema import RunConfig, StrategyConfig
+from live.operate.roster import trade_path
 from live.operate.workshop import Newcomer, named_predictors
 from models.correlation import CorrelationTracker
 from models.predictor import Predictor
@@ -30,8 +32,6 @@ from strategies.memory import TradeMemory
 from strategies.setup import Instrument
 
 __all__ = ["Crew", "Follower", "Member"]
-
-_FAILED = (SextantError, RuntimeError, ValueError, TypeError, KeyError)
 
 
 class Follower(Protocol):
@@ -115,16 +115,16 @@ class Crew:
 
     def kind(self, instrument: str) -> BarType:
         """The instrument's bars."""
-        return BarType.from_str(bar_type(instrument, self._bar))
+        return BarType.from_str(live_bar_type(instrument, self._bar))
 
     # -- joining, leaving, taking over ---------------------------------------------------------------------
 
     def join(self, new: Newcomer, tracker: CorrelationTracker | None) -> Member:
-        """Let a strategy begin on an instrument that nobody trades; RunFailedError when it does not start."""
+        """Let a strategy begin on an instrument that nobody trades; nothing is left of one that fails."""
         name = new.config.instrument
         self._builder.instruments[name] = new.instrument
         kind = self.kind(name)
-        self._file(new.config.label).path.unlink(missing_ok=True)  # of another time
+        self._file(new.config.label).remove()  # of another time
         before = self._guard.tracker
         self.control.follow(kind)
         self._guard.follow([*self._kinds(), kind], tracker)
@@ -132,10 +132,10 @@ class Crew:
             follower.follow(kind, new.instrument)
         try:
             return self._begin(new.config, new.feed, new.config.label, self._free_tag(), new.bundles)
-        except _FAILED as error:
+        except Exception:
             self.control.forget(kind)
             self._guard.follow(self._kinds(), before)
-            raise RunFailedError(f"{new.config.label} did not start ({error})") from error
+            raise
 
     def dismiss(self, label: str, tracker: CorrelationTracker | None) -> None:
         """Take a strategy from the node that holds nothing and has nothing under way."""
@@ -143,13 +143,28 @@ class Crew:
         self._end(member)
         self.control.forget(self.kind(member.config.instrument))
         self._guard.follow(self._kinds(), tracker)
-        self._file(label).path.unlink(missing_ok=True)
+        self._file(label).remove()
 
-    def replace(self, label: str, new: Newcomer, *, takes_trade: bool) -> Member:
+    def hand_on(self, old: str, new: str, *, takes_trade: bool) -> TradeMemory | None:
+        """Copy what is remembered of a trade, or see to it that nothing is; returns it for a way back.
+
+        It is in a file of its strategy's name. Before it is written down who trades: a start after a kill
+        looks under the one name or the other.
+        """
+        care = self.members[old].trader.care
+        if care is not None:
+            care.save()
+        memory = self._file(old).read()
+        if not takes_trade or memory is None:
+            self._file(new).remove()
+        elif old != new:
+            self._file(new).write(memory)
+        return memory
+
+    def replace(self, label: str, new: Newcomer) -> Member:
         """Put a strategy in another's place, between two bars; both trade the same instrument.
 
-        With `takes_trade` it goes on with the trade that the other remembers. RunFailedError when it did not
-        start: the other one is back then.
+        What the other one remembers has been handed on. It may raise anything: then `bring_back` it.
         """
         old, name = self.members[label], new.config.instrument
         kind = self.kind(name)
@@ -157,18 +172,21 @@ class Crew:
         control.subscribe_quotes(kind.instrument_id)  # the stream goes on while nobody else listens
         try:
             self._end(old)
-            self._hand_on(label, new.config.label, takes_trade=takes_trade)
             self._builder.instruments[name] = new.instrument
-            try:
-                return self._begin(new.config, new.feed, old.seat, old.order_tag, new.bundles)
-            except _FAILED as error:
-                self._hand_on(new.config.label, label, takes_trade=True)
-                self._begin(old.config, old.feed, old.seat, old.order_tag, old.bundles)
-                raise RunFailedError(
-                    f"{new.config.label} did not start ({error}); {label} goes on"
-                ) from error
+            return self._begin(new.config, new.feed, old.seat, old.order_tag, new.bundles)
         finally:
             control.unsubscribe_quotes(kind.instrument_id)
+
+    def bring_back(self, old: Member, memory: TradeMemory | None) -> None:
+        """Let one go on that was to be replaced, with what it remembered and what it was paused for."""
+        label, config = old.config.label, old.config
+        if self.members.get(label) is old:
+            return
+        if memory is not None:  # of the same name, its successor had that file
+            self._file(label).write(memory)
+        self._builder.instruments[config.instrument] = old.trader.instrument
+        member = self._begin(config, old.feed, old.seat, old.order_tag, old.bundles)
+        member.trader.inherit_pauses(old.trader)
 
     def change_models(self, label: str, new: Newcomer) -> None:
         """Let the strategy's forecaster go on with other models, from the next bar."""
@@ -194,14 +212,16 @@ class Crew:
         parts: tuple[Any, ...] = () if forecaster is None else (forecaster,)
         self._kept += (trader, *parts)
         self._policy.cover_strategy(trader, *parts)
-        if forecaster is not None:
-            self.control.add_component(forecaster)
-        self.control.add_trader(trader)
-        if not trader.is_running():
-            self._policy.uncover(trader)
+        try:
             if forecaster is not None:
-                self.control.take_component_out(forecaster)
-            raise RuntimeError("its start failed, see the alarm")
+                self.control.add_component(forecaster)
+            self.control.add_trader(trader)
+            if not trader.is_running():
+                raise RunFailedError("its start failed, see the alarm")
+        except Exception:
+            self._policy.uncover(trader)
+            self._clear_away(trader, forecaster)
+            raise
         member = Member(
             config=config,
             trader=trader,
@@ -219,32 +239,32 @@ class Crew:
     def _end(self, member: Member) -> None:
         if member.trader.care is not None:
             member.trader.care.save()
-        self.control.take_trader_out(member.trader)
-        if member.forecaster is not None:
-            self.control.take_component_out(member.forecaster)
+        self._take_out(member.trader, member.forecaster)
         self._policy.uncover(member.trader)
         self.traders.remove(member.trader)
         self._kept += (member.trader, member.forecaster)
         del self.members[member.config.label]
 
-    def _hand_on(self, old: str, new: str, *, takes_trade: bool) -> None:
-        """The memory of a trade is in a file of its strategy's name; the old one's stays for a way back."""
-        if not takes_trade:
-            self._file(new).path.unlink(missing_ok=True)
-        elif old != new:
-            memory = self._file(old).read()
-            if memory is None:
-                self._file(new).path.unlink(missing_ok=True)
-            else:
-                self._file(new).write(memory)
+    def _take_out(self, trader: TradingStrategy, forecaster: Forecaster | None) -> None:
+        self.control.take_trader_out(trader)
+        if forecaster is not None:
+            self.control.take_component_out(forecaster)
+
+    def _clear_away(self, trader: TradingStrategy, forecaster: Forecaster | None) -> None:
+        """Take out as much as there is of one that failed: the engine may not know the one or the other."""
+        with suppress(RuntimeError):
+            self.control.take_trader_out(trader)
+        if forecaster is not None:
+            with suppress(RuntimeError):
+                self.control.take_component_out(forecaster)
 
     def forget_trade(self, label: str) -> None:
         """Remove the memory of a strategy that has been replaced."""
         if label not in self.members:
-            self._file(label).path.unlink(missing_ok=True)
+            self._file(label).remove()
 
     def _file(self, label: str) -> StateFile[TradeMemory]:
-        return StateFile(self._guard_file.with_name(f"trade-{label}.json"), TradeMemory)
+        return StateFile(trade_path(self._guard_file.parent, label), TradeMemory)
 
     def _kinds(self) -> list[BarType]:
         return [self.kind(member.config.instrument) for member in self.members.values()]

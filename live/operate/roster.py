@@ -19,7 +19,7 @@ from configs.errors import ConfigError
 from configs.load import config_hash
 from configs.schema import LiveConfig, ModelConfig, RunConfig, StrategyConfig
 
-__all__ = ["ROSTER_FILE", "Bundles", "Roster", "RosterBook"]
+__all__ = ["ROSTER_FILE", "Bundles", "Roster", "RosterBook", "trade_path"]
 
 ROSTER_FILE = "roster.json"
 
@@ -126,9 +126,11 @@ class RosterBook:
         self._file: StateFile[Roster] = StateFile(folder / ROSTER_FILE, Roster)
         self._run_file = run
         self.roster = Roster.of(run)
-        if forget:
-            self._file.path.unlink(missing_ok=True)
         stored = self._file.read()
+        if forget and stored is not None:
+            _need_flat(folder, stored, self.roster)
+            self._file.path.unlink()
+            stored = None
         self.is_changed = stored is not None
         if stored is not None:
             if stored.base != self.roster.base:
@@ -137,6 +139,7 @@ class RosterBook:
                     "earlier version of this one: give that one, or --forget-roster to begin with this one"
                 )
             self.roster = stored
+            _forget_others(folder, stored)
         self.run = self.roster.applied(run)
 
     def move(self, live: LiveConfig) -> None:
@@ -155,6 +158,38 @@ class RosterBook:
         run = self.check(roster)
         self._file.write(roster)
         self.roster, self.run, self.is_changed = roster, run, True
+
+
+class _Held(msgspec.Struct):
+    """What is needed here of a strategy's `TradeMemory`."""
+
+    trade: Any = None
+    pending: Any = None
+
+
+def _need_flat(folder: Path, stored: Roster, wanted: Roster) -> None:
+    """Nobody else would know the plan of a trade whose strategy is forgotten."""
+    gone = {_label(s) for s in stored.strategies} - {_label(s) for s in wanted.strategies}
+    for label in sorted(gone):
+        memory = StateFile(trade_path(folder, label), _Held).read()
+        if memory is not None and (memory.trade is not None or memory.pending is not None):
+            raise ConfigError(
+                f"--forget-roster: {label} has a trade open, and the run file does not have {label}: "
+                "start without it, then close the trade or swap the strategy"
+            )
+
+
+def _forget_others(folder: Path, stored: Roster) -> None:
+    """A kill in the middle of a swap leaves the memory of a trade under both names."""
+    known = {trade_path(folder, _label(strategy)) for strategy in stored.strategies}
+    for path in folder.glob("trade-*.json"):
+        if path not in known:
+            path.unlink()
+
+
+def trade_path(folder: Path, label: str) -> Path:
+    """Where a strategy writes down its trade."""
+    return folder / f"trade-{label}.json"
 
 
 def _plain(group: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from catalog.columns import BarColumns
 from configs.errors import ConfigError, ModelError
 from configs.schema import RunConfig, StrategyConfig
 from live.joined import JoinedSource
+from live.outside import Outside
 from live.preflight import Setup, preflight
 from live.prepare import Warmer, history_bars, model_feed, read_instruments, spec_of
 from live.venue.client import VenueClient
@@ -28,6 +29,7 @@ from strategies.setup import Instrument
 __all__ = ["Newcomer", "Workshop", "find_bundle", "named_predictors"]
 
 LATEST = "latest"
+_UNFOLLOWED = "this node does not follow: start it with sentiment.url in its run file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +50,9 @@ class Newcomer:
 
 
 class Workshop:
-    """One thread, and a client of its own. `keep` is told of the bars that are fetched.
+    """One thread, and a client of its own.
 
+    `keep` is told of the bars that are fetched, `outside` is the node's.
     `may_trade`: orders may be sent at all; `sets_account`: leverage and margin type of new instruments are
     set at the venue. Everything but `submit` and `close` runs on the thread. ConfigError, ModelError or
     DataError say what cannot be, RunFailedError that the venue does not answer.
@@ -61,6 +64,7 @@ class Workshop:
         folder: Path,
         models_root: Path,
         keep: Callable[[str, BarColumns], None],
+        outside: Outside,
         *,
         may_trade: bool,
         sets_account: bool,
@@ -69,6 +73,7 @@ class Workshop:
         self._folder = folder
         self._models_root = models_root
         self._keep = keep
+        self._outside = outside
         self._may_trade = may_trade
         self._sets_account = sets_account
         self._pool = ThreadPoolExecutor(1, "commands")
@@ -96,7 +101,9 @@ class Workshop:
     def _newcomer(
         self, run: RunConfig, config: StrategyConfig, instrument: Instrument, bundles: Mapping[str, str]
     ) -> Newcomer:
-        spec = spec_of(run, config, _nowhere, bundles)
+        spec = spec_of(run, config, _nowhere, bundles, self._outside.columns)
+        if spec is not None and spec.exogenous_names and not self._outside.is_followed:
+            raise ConfigError(f"{config.label} looks at {spec.exogenous_names[0]}, which {_UNFOLLOWED}")
         if spec is None:
             return Newcomer(
                 config=config, instrument=instrument, spec=None, feed=None, source=None, bundles={}

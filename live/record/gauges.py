@@ -16,8 +16,8 @@ __all__ = ["Gauges", "samples"]
 _REFUSING = frozenset({"OrderRejected", "OrderDenied", "OrderCancelRejected", "OrderModifyRejected"})
 _MEASURED = frozenset({"covered", "flat"})
 _LATENCIES = (
-    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075),
-    *(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+    *(0.0002, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.006, 0.0075),
+    *(0.01, 0.0125, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
 
 

@@ -18,7 +18,7 @@ from nautilus_trader.model import BarType
 from nautilus_trader.portfolio import Portfolio
 
 from actors.forecaster import ForecastSpec
-from catalog.store import BarColumns, bar_type
+from catalog.columns import BarColumns, live_bar_type
 from configs.load import config_hash
 from configs.schema import RunConfig
 from live.record.audit_file import AuditFile
@@ -74,7 +74,7 @@ class Records:
         `facts` are plain values that are told with the start.
         """
         run, record = self._run, self._run.live.record
-        kinds = tuple(BarType.from_str(bar_type(name, run.data.bar)) for name in run.instruments)
+        kinds = tuple(BarType.from_str(live_bar_type(name, run.data.bar)) for name in run.instruments)
         writers: dict[str, Writer] = {"audit": self._audit}
         if record is not None:
             instruments = {str(s.instrument.id): s.instrument for s in strategies}

@@ -6,7 +6,7 @@
     python -m live.rehearsal --faults configs/faults/rough_day.yaml --speed 0
 
 It prints the addresses and the demo keys, and serves until the replay's end, SIGINT or SIGTERM. Clients need
-only other base URLs. `live.rehearsal.control` describes the control endpoint, `live.rehearsal.fault_script`
+only other base URLs. `live.rehearsal.control` describes the control endpoint, `live.rehearsal.faults.script`
 the fault script.
 """
 
@@ -37,15 +37,18 @@ from catalog.store import Catalog
 from configs.console import command_app, emit_json, out, run_app, status
 from configs.errors import ConfigError, DataError
 from live.rehearsal.control import Control
-from live.rehearsal.demo_keys import DemoKeys, demo_keys
-from live.rehearsal.fault_script import FaultScript, load_faults
-from live.rehearsal.market import MarketSettings
-from live.rehearsal.market_feeds import CatalogFeed, Feed, SyntheticFeed
+from live.rehearsal.faults.script import FaultScript, load_faults
+from live.rehearsal.market.feeds import CatalogFeed, Feed, SyntheticFeed
+from live.rehearsal.market.replay import MarketSettings
+from live.rehearsal.record import KLINES_KEPT
+from live.rehearsal.serving.demo_keys import DemoKeys, demo_keys
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.specs import spot_spec
 
-__all__ = ["main"]
+__all__ = ["LONGEST_HISTORY_MINUTES", "main"]
+
+LONGEST_HISTORY_MINUTES = KLINES_KEPT
 
 _SYMBOL = re.compile(r"[A-Z0-9]{3,20}")
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost")
@@ -87,7 +90,9 @@ _Depth = Annotated[float, typer.Option(help="Mean size of a level of the book, i
 _Levels = Annotated[int, typer.Option(min=1, max=100, help="Levels of the book a side.")]
 _Trades = Annotated[int, typer.Option(min=1, max=6000, help="Trades a minute.")]
 _Quotes = Annotated[int, typer.Option(min=1, max=1000, help="Quotes a trade.")]
-_History = Annotated[int, typer.Option(min=0, max=20_000, help="Minutes of klines before the start.")]
+_History = Annotated[
+    int, typer.Option(min=0, max=LONGEST_HISTORY_MINUTES, help="Minutes of klines before the start.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print addresses and keys as one object.")]
 
 
@@ -186,6 +191,7 @@ def _introduce(session: Session, control: Control, keys: DemoKeys, *, as_json: b
         "symbols": list(session.market.symbols),
         "start": _text(session.market.start_ms),
         "end": _text(session.market.end_ms),
+        "shift_ms": session.market.start_ms - min(feed.start_ms for feed in session.plan.feeds),
         "speed": session.clock.speed,
     }
     if as_json:

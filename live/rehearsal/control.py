@@ -29,10 +29,10 @@ from aiohttp import web
 
 from configs.errors import InputError
 from live.rehearsal.errors import VenueError
-from live.rehearsal.fault_script import parse_fault
+from live.rehearsal.faults.script import parse_fault
+from live.rehearsal.futures.ledger import futures_ledger
 from live.rehearsal.session import Session
 from live.rehearsal.spot.ledger import spot_ledger
-from live.rehearsal.store import encode
 
 __all__ = ["Control", "ledger", "status"]
 
@@ -216,21 +216,7 @@ def ledger(session: Session) -> Values:
         return {account: spot_ledger(session.spot, account) for account in accounts}
     venue, record = session.venue, session.server.record
     fundings = [settled for symbol in venue.specs for settled in record[symbol].fundings]
-    return {
-        account: {
-            "assets": [encode(asset) for asset in venue.account_view(account).assets],
-            "income_totals": {a: str(v) for a, v in venue.income_totals(account).items()},
-            "positions": [encode(p) for p in venue.positions(account) if p.amount],
-            "open_orders": [encode(o) for o in venue.open_orders(account)],
-            "open_algo_orders": [encode(o) for o in venue.open_algo_orders(account)],
-            "orders": [encode(o) for symbol in venue.specs for o in venue.all_orders(account, symbol)],
-            "algo_orders": [encode(o) for o in venue.all_algo_orders(account)],
-            "fills": [encode(trade) for trade in venue.user_trades(account)],
-            "income": [encode(income) for income in venue.income(account)],
-            "fundings": [f._asdict() | {"rate": str(f.rate), "mark": str(f.mark)} for f in fundings],
-        }
-        for account in accounts
-    }
+    return {account: futures_ledger(venue, account, fundings) for account in accounts}
 
 
 def _object(text: str) -> Values:

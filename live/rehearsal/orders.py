@@ -1,96 +1,41 @@
-"""What clients ask for and what the venue keeps: requests, orders, conditional orders, trades and income.
+"""What orders and fills are on every market; each market's own add what only they have.
 
 Words are Binance's wire values. Records are frozen; a change of state makes a new record, so an event always
 shows the order as it was at that moment. Money, prices and quantities are Decimal, times milliseconds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-__all__ = [
-    "ALGO_TYPES",
-    "AlgoOrder",
-    "Income",
-    "Order",
-    "OrderRequest",
-    "UserTrade",
-    "opposite",
-]
+__all__ = ["Fill", "PlacedOrder", "filled"]
 
 ZERO = Decimal(0)
-ALGO_TYPES = ("STOP_MARKET", "TAKE_PROFIT_MARKET", "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET")
 _OPEN = ("NEW", "PARTIALLY_FILLED")
 
 
-def opposite(side: str) -> str:
-    """The other side.
-
-    >>> opposite("BUY")
-    'SELL'
-    """
-    return "SELL" if side == "BUY" else "BUY"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRequest:
-    """An order as a client sent it; None means that the parameter was not sent.
+class PlacedOrder:
+    """An order in the matching engine.
 
-    `type` is LIMIT or MARKET for `Venue.place`, one of ALGO_TYPES for `Venue.place_algo`. `callback_rate` is
-    in percent (1 is 1 %), as on the wire.
-    """
-
-    symbol: str
-    side: str
-    type: str
-    quantity: Decimal | None = None
-    price: Decimal | None = None
-    time_in_force: str | None = None
-    position_side: str | None = None
-    reduce_only: bool | None = None
-    close_position: bool = False
-    client_order_id: str | None = None
-    good_till_ms: int | None = None
-    trigger_price: Decimal | None = None
-    activation_price: Decimal | None = None
-    callback_rate: Decimal | None = None
-    working_type: str = "CONTRACT_PRICE"
-    price_protect: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """An order in the matching engine at one moment of its life.
-
-    `status` is NEW, PARTIALLY_FILLED, FILLED, CANCELED or EXPIRED. `original_type` is the conditional type
-    for an order that one set off (`algo_id` is then not zero). `forced` marks a liquidation order.
+    `status` is NEW, PARTIALLY_FILLED, FILLED, CANCELED or EXPIRED; `good_till_ms` is when it ends by itself,
+    0 for never.
     """
 
     order_id: int
     client_order_id: str
     symbol: str
     side: str
-    position_side: str
     type: str
-    original_type: str
     time_in_force: str
     price: Decimal
     quantity: Decimal
     executed: Decimal = ZERO
     quote_filled: Decimal = ZERO
     status: str = "NEW"
-    reduce_only: bool = False
-    close_position: bool = False
     stop_price: Decimal = ZERO
-    activation_price: Decimal = ZERO
-    callback_rate: Decimal = ZERO
-    working_type: str = "CONTRACT_PRICE"
-    price_protect: bool = False
     good_till_ms: int = 0
     created_ms: int
     updated_ms: int
-    amendments: int = 0
-    algo_id: int = 0
-    forced: bool = False
 
     @property
     def number(self) -> int:
@@ -108,87 +53,37 @@ class Order:
         return self.status in _OPEN
 
     @property
+    def is_resting(self) -> bool:
+        """Whether it stands on the book as long as it is open."""
+        return True
+
+    @property
     def remaining(self) -> Decimal:
         """What is not filled."""
         return self.quantity - self.executed
 
-    @property
-    def average_price(self) -> Decimal:
-        """The mean fill price, zero before the first fill."""
-        return self.quote_filled / self.executed if self.executed else ZERO
+
+def filled[O: PlacedOrder](order: O, price: Decimal, quantity: Decimal) -> O:
+    """The order after a fill."""
+    executed = order.executed + quantity
+    return replace(
+        order,
+        executed=executed,
+        quote_filled=order.quote_filled + price * quantity,
+        status="FILLED" if executed == order.quantity else "PARTIALLY_FILLED",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlgoOrder:
-    """A conditional order at one moment of its life.
-
-    `status` is NEW, TRIGGERING, TRIGGERED, FINISHED, CANCELED, EXPIRED or REJECTED (`reason` says why).
-    `actual_*` describe the order it set off: id (0 before), type, mean price and filled quantity. For a
-    trailing stop `extreme` is the best price since it is `active`, and `trigger_price` where it would fire.
-    """
-
-    algo_id: int
-    client_algo_id: str
-    symbol: str
-    side: str
-    position_side: str
-    type: str
-    time_in_force: str
-    quantity: Decimal
-    price: Decimal = ZERO
-    trigger_price: Decimal = ZERO
-    activation_price: Decimal | None = None
-    callback_rate: Decimal | None = None
-    working_type: str = "CONTRACT_PRICE"
-    reduce_only: bool = False
-    close_position: bool = False
-    price_protect: bool = False
-    good_till_ms: int = 0
-    status: str = "NEW"
-    created_ms: int
-    updated_ms: int
-    triggered_ms: int = 0
-    actual_order_id: int = 0
-    actual_type: str = ""
-    actual_price: Decimal = ZERO
-    actual_quantity: Decimal = ZERO
-    reason: str = ""
-    active: bool = True
-    extreme: Decimal | None = None
-
-    @property
-    def number(self) -> int:
-        """The id that the venue gave."""
-        return self.algo_id
-
-    @property
-    def client_id(self) -> str:
-        """The id that the client gave."""
-        return self.client_algo_id
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it waits for its trigger (cancellable)."""
-        return self.status == "NEW"
-
-    @property
-    def is_trailing(self) -> bool:
-        """Whether its trigger follows the price."""
-        return self.type == "TRAILING_STOP_MARKET"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserTrade:
-    """One fill of an order. `realized` is before commission; `commission` is what was paid, positive."""
+class Fill:
+    """One fill of an order; `commission` is what was paid, positive, in `asset`."""
 
     trade_id: int
     order_id: int
     symbol: str
     side: str
-    position_side: str
     price: Decimal
     quantity: Decimal
-    realized: Decimal
     commission: Decimal
     asset: str
     maker: bool
@@ -198,17 +93,3 @@ class UserTrade:
     def quote_quantity(self) -> Decimal:
         """Price times quantity."""
         return self.price * self.quantity
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Income:
-    """One change of the wallet: REALIZED_PNL, COMMISSION, FUNDING_FEE, INSURANCE_CLEAR or TRANSFER."""
-
-    tran_id: int
-    ts_ms: int
-    symbol: str
-    kind: str
-    amount: Decimal
-    asset: str
-    info: str = ""
-    trade_id: int = 0

@@ -145,7 +145,7 @@ class Observer(Protocol):
         """
 
     def on_event(self, event: Any) -> None:
-        """A user event (`live.rehearsal.events`) is about to be sent."""
+        """A user event (`live.rehearsal.futures.events`) is about to be sent."""
 
 
 class NoObserver:

@@ -12,11 +12,11 @@ from decimal import Decimal
 from typing import Any
 
 from catalog.instruments import Market
-from live.rehearsal.auth import ApiKey
 from live.rehearsal.book import Depth, MarketEvent, MarkPrice, Quote
 from live.rehearsal.clock import ReplayClock, shift_to_now, wall_ms
-from live.rehearsal.desk import ListenKeys
-from live.rehearsal.fault_script import (
+from live.rehearsal.dialects import dialect_of
+from live.rehearsal.faults.box import Action, ScriptedFaults
+from live.rehearsal.faults.script import (
     AnyKind,
     ChangeFilters,
     CloseSockets,
@@ -29,14 +29,15 @@ from live.rehearsal.fault_script import (
     SkewClock,
     SliceFills,
 )
-from live.rehearsal.faults import Action, ScriptedFaults
-from live.rehearsal.limits import Limits
-from live.rehearsal.market import MarketSettings, ReplayMarket, closed_klines
-from live.rehearsal.market_feeds import Feed
-from live.rehearsal.server import RehearsalServer
+from live.rehearsal.futures.venue import Venue
+from live.rehearsal.market.feeds import Feed
+from live.rehearsal.market.replay import MarketSettings, ReplayMarket, closed_klines
+from live.rehearsal.serving.auth import ApiKey
+from live.rehearsal.serving.desk import ListenKeys
+from live.rehearsal.serving.limits import Limits
+from live.rehearsal.serving.server import RehearsalServer
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.venue import SpotVenue
-from live.rehearsal.venue import Venue
 
 __all__ = ["Plan", "Session"]
 
@@ -89,6 +90,7 @@ class Session:
             now_ms=lambda: max(self.market_ms, self.clock.now_ms()),
             start_ms=self.market_ms,
             ticks={spec.symbol: spec.tick for spec in plan.specs},
+            weight_limit=(plan.limits or dialect_of(self.exchange).limits).weight_a_minute,
         )
         self.server: RehearsalServer[Any] = RehearsalServer(
             self.exchange,

@@ -5,7 +5,8 @@ exchangeInfo; `BRACKETS` are stand-ins with the shape of Binance's own (their `l
 key), of the majors and of the rest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
@@ -13,7 +14,15 @@ from typing import Any, Self
 from catalog.instruments import SymbolSpec as CatalogSpec
 from configs.errors import DataError
 
-__all__ = ["BRACKETS", "LeverageBracket", "SymbolSpec", "make_brackets"]
+__all__ = [
+    "BRACKETS",
+    "LeverageBracket",
+    "SymbolSpec",
+    "catalog_rules",
+    "entry_rules",
+    "make_brackets",
+    "reading_entry",
+]
 
 _MAJORS = ("BTC", "ETH")
 
@@ -126,22 +135,12 @@ class SymbolSpec:
         if spec.market != "um":
             raise DataError(f"{spec.symbol}: the rehearsal venue trades market um, not {spec.market}")
         return cls(
-            symbol=spec.symbol,
-            base=spec.base,
-            quote=spec.quote,
+            **catalog_rules(spec),
             margin_asset=spec.settlement,
-            tick=spec.tick,
-            min_price=spec.tick,
             max_price=Decimal(10) ** 7,
             price_precision=_decimals(spec.tick),
-            step=spec.step,
-            min_quantity=spec.min_quantity,
-            max_quantity=spec.max_quantity,
-            market_step=spec.step,
             market_min_quantity=spec.min_quantity,
-            market_max_quantity=spec.max_quantity,
             quantity_precision=_decimals(spec.step),
-            min_notional=spec.min_notional,
             multiplier_up=Decimal("1.05"),
             multiplier_down=Decimal("0.95"),
             brackets=_brackets_of(spec.base),
@@ -150,24 +149,12 @@ class SymbolSpec:
     @classmethod
     def from_exchange_info(cls, entry: Mapping[str, Any]) -> Self:
         """The rules of one entry of exchangeInfo's `symbols`; DataError when the entry lacks one."""
-        try:
+        with reading_entry("exchangeInfo", entry):
             filters = {item["filterType"]: item for item in entry["filters"]}
-            price, lot, market = (filters[n] for n in ("PRICE_FILTER", "LOT_SIZE", "MARKET_LOT_SIZE"))
             return cls(
-                symbol=entry["symbol"],
-                base=entry["baseAsset"],
-                quote=entry["quoteAsset"],
+                **entry_rules(entry, filters, _plain),
                 margin_asset=entry["marginAsset"],
-                tick=_plain(price["tickSize"]),
-                min_price=_plain(price["minPrice"]),
-                max_price=_plain(price["maxPrice"]),
                 price_precision=int(entry["pricePrecision"]),
-                step=_plain(lot["stepSize"]),
-                min_quantity=_plain(lot["minQty"]),
-                max_quantity=_plain(lot["maxQty"]),
-                market_step=_plain(market["stepSize"]),
-                market_min_quantity=_plain(market["minQty"]),
-                market_max_quantity=_plain(market["maxQty"]),
                 quantity_precision=int(entry["quantityPrecision"]),
                 min_notional=_plain(filters["MIN_NOTIONAL"]["notional"]),
                 multiplier_up=_plain(filters["PERCENT_PRICE"]["multiplierUp"]),
@@ -178,11 +165,7 @@ class SymbolSpec:
                 trigger_protect=_plain(entry["triggerProtect"]),
                 liquidation_fee=_plain(entry["liquidationFee"]),
                 brackets=_brackets_of(entry["baseAsset"]),
-                status=entry["status"],
             )
-        except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-            name = entry.get("symbol", "?")
-            raise DataError(f"the exchangeInfo entry of {name} lacks or misstates {error}") from error
 
     def bracket_of(self, notional: Decimal) -> LeverageBracket:
         """The bracket of a notional; the last one beyond every cap."""
@@ -197,6 +180,55 @@ class SymbolSpec:
         """The largest notional that a leverage allows; zero beyond the highest leverage."""
         caps = [b.notional_cap for b in self.brackets if b.initial_leverage >= leverage]
         return max(caps, default=Decimal(0))
+
+
+def catalog_rules(spec: CatalogSpec) -> dict[str, Any]:
+    """What a catalog spec tells, and the same lots for market orders; the rest is each market's own."""
+    return {
+        "symbol": spec.symbol,
+        "base": spec.base,
+        "quote": spec.quote,
+        "tick": spec.tick,
+        "min_price": spec.tick,
+        "step": spec.step,
+        "min_quantity": spec.min_quantity,
+        "max_quantity": spec.max_quantity,
+        "market_step": spec.step,
+        "market_max_quantity": spec.max_quantity,
+        "min_notional": spec.min_notional,
+    }
+
+
+def entry_rules(
+    entry: Mapping[str, Any], filters: Mapping[str, Any], read: Callable[[str], Decimal]
+) -> dict[str, Any]:
+    """What the exchangeInfo entries of all markets state alike: names, status, prices and lots."""
+    price, lot, market = (filters[n] for n in ("PRICE_FILTER", "LOT_SIZE", "MARKET_LOT_SIZE"))
+    return {
+        "symbol": entry["symbol"],
+        "base": entry["baseAsset"],
+        "quote": entry["quoteAsset"],
+        "status": entry["status"],
+        "tick": read(price["tickSize"]),
+        "min_price": read(price["minPrice"]),
+        "max_price": read(price["maxPrice"]),
+        "step": read(lot["stepSize"]),
+        "min_quantity": read(lot["minQty"]),
+        "max_quantity": read(lot["maxQty"]),
+        "market_step": read(market["stepSize"]) or read(lot["stepSize"]),
+        "market_min_quantity": read(market["minQty"]),
+        "market_max_quantity": read(market["maxQty"]),
+    }
+
+
+@contextmanager
+def reading_entry(what: str, entry: Mapping[str, Any]) -> Iterator[None]:
+    """DataError, with the symbol's name, when the entry lacks something or states it wrongly."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        name = entry.get("symbol", "?")
+        raise DataError(f"the {what} entry of {name} lacks or misstates {error}") from error
 
 
 def _brackets_of(base: str) -> tuple[LeverageBracket, ...]:

@@ -7,7 +7,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, Protocol, get_args, get_type_hints
 
-__all__ = ["Record", "Store", "decode", "encode"]
+__all__ = ["Record", "Store", "amounts_of", "decode", "encode", "texts_of"]
 
 
 class Record(Protocol):
@@ -127,3 +127,13 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _decoded(hint: Any, value: Any) -> Any:
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
     return Decimal(value) if Decimal in kinds and value is not None else value
+
+
+def texts_of(amounts: Mapping[str, Decimal]) -> dict[str, str]:
+    """Amounts by name as JSON values."""
+    return {name: str(amount) for name, amount in amounts.items()}
+
+
+def amounts_of(texts: Mapping[str, str]) -> dict[str, Decimal]:
+    """The inverse of `texts_of`."""
+    return {name: Decimal(text) for name, text in texts.items()}

@@ -90,12 +90,21 @@ class Balance(_Answer, frozen=True):
 
 
 class Fill(_Answer, frozen=True):
-    """One row of GET userTrades: what it earned, its fee in the quote currency, when (ms)."""
+    """One row of GET userTrades: what it earned before its fee, the fee and in what it was paid, when."""
 
     id: int
+    side: str
+    price: Decimal
+    quantity: Decimal = msgspec.field(name="qty")
     realized_pnl: Decimal
     commission: Decimal
+    commission_asset: str
     time: int
+
+    @property
+    def signed(self) -> Decimal:
+        """What it changed the position by."""
+        return self.quantity if self.side == "BUY" else -self.quantity
 
 
 class Position(_Answer, frozen=True):

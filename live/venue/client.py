@@ -181,14 +181,18 @@ class VenueClient:
         rows = self.http.ask("/fapi/v2/balance", tuple[Balance, ...])
         return next((row.account_alias for row in rows if row.asset == asset), "")
 
-    def fills_since(self, symbol: str, since_ns: int) -> tuple[Fill, ...]:
-        """A symbol's fills at or after `since_ns`, oldest first; the venue looks at a week from there."""
+    def fills(self, symbol: str, after: int = -1, since_ns: int = 0) -> tuple[Fill, ...]:
+        """A symbol's fills after a number, else at or after a time, else the newest page; oldest first.
+
+        From a time on the venue looks at a week, and no farther.
+        """
         params: dict[str, Value] = {"symbol": symbol, "limit": _MOST_FILLS}
-        page = self.http.ask(
-            "/fapi/v1/userTrades", tuple[Fill, ...], params | {"startTime": since_ns // _MS_NS}
-        )
+        begin: dict[str, Value] = {"startTime": since_ns // _MS_NS} if since_ns > 0 else {}
+        if after >= 0:
+            begin = {"fromId": after + 1}
+        page = self.http.ask("/fapi/v1/userTrades", tuple[Fill, ...], params | begin)
         fills = list(page)
-        while len(page) == _MOST_FILLS:
+        while begin and len(page) == _MOST_FILLS:
             page = self.http.ask(
                 "/fapi/v1/userTrades", tuple[Fill, ...], params | {"fromId": fills[-1].id + 1}
             )

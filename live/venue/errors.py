@@ -11,17 +11,14 @@
 from typing import Literal
 
 from configs.errors import RunFailedError
+from strategies.refusals import Kind, code_kind
 
 __all__ = ["ErrorKind", "VenueRequestError", "classify"]
 
 ErrorKind = Literal["network", "venue", "logic", "account"]
 
-_VENUE = {-1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1034, -4131, -4140, -4141, -4400}
-_ACCOUNT = {
-    *(-1002, -1022, -1109, -2010, -2014, -2015, -2017, -2018, -2019, -2023, -2025, -2026, -2027, -2028),
-    *(-4050, -4051, -4056, -4057, -4059, -4061, -4067, -4068, -4087, -4088, -4109, -4168, -4192, -4402),
-    -4403,
-}
+# Read otherwise than of an order: whoever asks corrects the one, and must look at the account for the other.
+_OF_REQUESTS: dict[int, Kind] = {-4045: "logic", -2026: "account"}
 _WAITING = {408, 418, 429}
 _UNAUTHORISED = 401
 _FORBIDDEN = 403
@@ -33,14 +30,16 @@ _ODD_FOR_READS = {-1021, -2010}  # a clock or an order that is refused says noth
 def classify(code: int | None, http_status: int | None = None) -> ErrorKind:
     """The kind of a venue's error code, or of a bare HTTP status where there is no code.
 
-    403 without a code is the venue's firewall. No code and no status: nothing came back.
+    The codes are those of `strategies.refusals`. 403 without a code is the venue's firewall. No code and no
+    status: nothing came back.
 
     >>> classify(-2019), classify(-1007), classify(-2021), classify(None, 502), classify(None)
     ('account', 'venue', 'logic', 'venue', 'network')
     """
-    if code in _ACCOUNT:
+    known = None if code is None else _OF_REQUESTS.get(code, code_kind(code))
+    if known == "account":
         return "account"
-    if code in _VENUE:
+    if known in ("venue", "rate_limit"):
         return "venue"
     if http_status is None and code is None:
         return "network"

@@ -3,20 +3,15 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from live.command import send
-from tests.live_nodes import ROOT, Node, Rehearsal, rehearsal, run_file, until
+from tests.live_nodes import ROOT, Node, rehearsal, run_file, until
+from tests.operating import ETH, PATIENCE, ask, members, opened, run_of, sampled, stop_names
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
-
-PATIENCE = 120.0
-ETH = "ETHUSDT-PERP.BINANCE"
 
 
 def _command(state: Path, *words: str) -> tuple[int, str]:
@@ -32,71 +27,11 @@ def _command(state: Path, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def _ask(state: Path, name: str, strategy: str | None = None, **values: str) -> dict[str, Any]:
-    answer = send(state, name, strategy, values, within_secs=PATIENCE)
-    assert answer["done"], answer["text"]
-    return answer
-
-
-def _run_of(path: Path) -> str:
-    from configs.load import load_run  # noqa: PLC0415  what the command does with the file
-
-    return load_run(path).model_dump_json()
-
-
-def _members(state: Path) -> dict[str, dict[str, Any]]:
-    return {m["label"]: m for m in _ask(state, "status")["detail"]["strategies"]}
-
-
-class _Samples:
-    """The venue's books again and again: how often something was held, and how often without a stop."""
-
-    def __init__(self, venue: Rehearsal) -> None:
-        self.held = 0
-        self.naked: list[Any] = []
-        self.amounts: set[float] = set()
-        self._venue = venue
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.01):
-            ledger = self._venue.ledger()
-            amounts = [float(p["amount"]) for p in ledger["positions"] if float(p["amount"])]
-            self.amounts |= set(amounts)
-            if amounts:
-                self.held += 1
-                if not any(order["close_position"] for order in ledger["open_algo_orders"]):
-                    self.naked.append(ledger)
-
-
-@contextmanager
-def _sampled(venue: Rehearsal) -> Iterator[_Samples]:
-    samples = _Samples(venue)
-    samples._thread.start()
-    try:
-        yield samples
-    finally:
-        samples._ended.set()
-        samples._thread.join(PATIENCE)
-
-
-def _open(venue: Rehearsal, node: Node) -> None:
-    """Bring about a position with its stop and its targets."""
-    node.until_trading()
-    venue.jump(1.0)
-    until(lambda: len(venue.stops()) == 1 and len(venue.ledger()["open_orders"]) == 2, "protection")
-
-
-def _stop_names(venue: Rehearsal) -> list[str]:
-    return [stop["client_algo_id"] for stop in venue.stops()]
-
-
 def test_a_node_does_what_the_command_says_and_says_what_came_of_it(tmp_path: Path) -> None:
     run, state = run_file(tmp_path), tmp_path / "state"
     assert _command(state, "status")[0] == 2
     with rehearsal() as venue, Node(run, state, venue) as node:
-        _open(venue, node)
+        opened(venue, node)
         code, text = _command(state, "status")
         assert code == 0
         assert "momentum (momentum_leverage) BTCUSDT-PERP.BINANCE" in text
@@ -111,10 +46,10 @@ def test_a_node_does_what_the_command_says_and_says_what_came_of_it(tmp_path: Pa
         assert (code, venue.position()) == (0, 0.0), text
         ledger = venue.ledger()
         assert ledger["open_orders"] == ledger["open_algo_orders"] == []
-        assert _members(state)["momentum"]["paused"] == "operator:flatten"
+        assert members(state)["momentum"]["paused"] == "operator:flatten"
         assert _command(state, "halt")[1] == "halted until resumed: HALTED halt_command\n"
         assert _command(state, "reset") == (0, "limits begin anew: NORMAL\n")
-        assert _members(state)["momentum"]["paused"] is None
+        assert members(state)["momentum"]["paused"] is None
         assert _command(state, "stop", "--positions", "flatten") == (0, "stopped\n")
         assert node.process.wait(PATIENCE) == 0, "".join(node.lines)
         code, text = _command(state, "resume")
@@ -127,13 +62,13 @@ def test_a_pause_outlives_a_kill(tmp_path: Path) -> None:
     with rehearsal() as venue:
         with Node(run, state, venue) as node:
             node.until_trading()
-            _ask(state, "pause", "momentum", reason="news")
+            ask(state, "pause", "momentum", reason="news")
             node.kill()
         with Node(run, state, venue) as node:
             node.until_trading()
-            assert _members(state)["momentum"]["paused"] == "operator:news"
-            _ask(state, "resume", "momentum")
-            assert _members(state)["momentum"]["paused"] is None
+            assert members(state)["momentum"]["paused"] == "operator:news"
+            ask(state, "resume", "momentum")
+            assert members(state)["momentum"]["paused"] is None
 
 
 def test_a_successor_takes_the_position_its_orders_and_its_plan(tmp_path: Path) -> None:
@@ -143,18 +78,18 @@ def test_a_successor_takes_the_position_its_orders_and_its_plan(tmp_path: Path) 
     )
     with rehearsal() as venue:
         with Node(run, state, venue) as node:
-            _open(venue, node)
-            before, names, fills = venue.position(), _stop_names(venue), len(venue.ledger()["fills"])
-            old = _members(state)["momentum"]
-            with _sampled(venue) as samples:
-                _ask(state, "swap", "momentum", run=_run_of(heir), positions="handover")
+            opened(venue, node)
+            before, names, fills = venue.position(), stop_names(venue), len(venue.ledger()["fills"])
+            old = members(state)["momentum"]
+            with sampled(venue) as samples:
+                ask(state, "swap", "momentum", run=run_of(heir), positions="handover")
                 node.until_bars(2)
             assert samples.naked == []
             assert samples.held > 5
             assert samples.amounts == {before}
-            assert _stop_names(venue) == names
+            assert stop_names(venue) == names
             assert len(venue.ledger()["fills"]) == fills
-            new = _members(state)
+            new = members(state)
             assert list(new) == ["heir"]
             assert {k: new["heir"][k] for k in ("quantity", "stop", "targets")} == {
                 k: old[k] for k in ("quantity", "stop", "targets")
@@ -164,13 +99,13 @@ def test_a_successor_takes_the_position_its_orders_and_its_plan(tmp_path: Path) 
             moves = len(node.actions("move_stop"))
             venue.jump(2.5 if before > 0 else -2.5)
             until(lambda: len(node.actions("move_stop")) > moves, "the successor's own plan")
-            until(lambda: len(venue.stops()) == 1 and _stop_names(venue) != names, "the stop moves")
+            until(lambda: len(venue.stops()) == 1 and stop_names(venue) != names, "the stop moves")
             node.kill()
         with Node(run, state, venue) as node:
             adopted = until(lambda: node.actions("adopt"), "adoption")[-1]
             assert adopted["plan"] == "remembered"
             node.until_trading()
-            assert list(_members(state)) == ["heir"]
+            assert list(members(state)) == ["heir"]
             assert venue.position() == before
             assert len(venue.stops()) == 1
             venue.jump(-4.0 if before > 0 else 4.0)
@@ -183,14 +118,14 @@ def test_strategies_follow_one_another_and_nothing_of_the_engine_ends_on_another
     run, state = run_file(tmp_path), tmp_path / "state"
     other = run_file(tmp_path, file="other.yaml", name="other")
     with rehearsal() as venue, Node(run, state, venue) as node:
-        _open(venue, node)
-        held, names, fills = venue.position(), _stop_names(venue), len(venue.ledger()["fills"])
-        with _sampled(venue) as samples:
+        opened(venue, node)
+        held, names, fills = venue.position(), stop_names(venue), len(venue.ledger()["fills"])
+        with sampled(venue) as samples:
             for old, path in 3 * (("momentum", other), ("other", run)):
-                _ask(state, "swap", old, run=_run_of(path), positions="handover")
+                ask(state, "swap", old, run=run_of(path), positions="handover")
         assert samples.naked == []
         assert samples.amounts == {held}
-        assert (_stop_names(venue), len(venue.ledger()["fills"])) == (names, fills)
+        assert (stop_names(venue), len(venue.ledger()["fills"])) == (names, fills)
         assert node.end() == 0
         assert "unsendable" not in "".join(node.lines)
 
@@ -199,9 +134,9 @@ def test_a_successor_may_begin_flat_and_bear_the_same_name(tmp_path: Path) -> No
     run, state = run_file(tmp_path), tmp_path / "state"
     heir = run_file(tmp_path, file="heir.yaml", stop={"pct": 3.0})
     with rehearsal() as venue, Node(run, state, venue) as node:
-        _open(venue, node)
-        with _sampled(venue) as samples:
-            _ask(state, "swap", "momentum", run=_run_of(heir), positions="close")
+        opened(venue, node)
+        with sampled(venue) as samples:
+            ask(state, "swap", "momentum", run=run_of(heir), positions="close")
         assert samples.naked == []
         node.until_bars(1)
         assert node.end() == 0, "".join(node.lines)
@@ -215,9 +150,9 @@ def test_a_refused_command_changes_nothing(tmp_path: Path) -> None:
     with rehearsal() as venue, Node(run, state, venue) as node:
         node.until_trading()
         cases = {
-            ("swap", "momentum"): {"run": _run_of(eth), "positions": "handover"},
-            ("add", None): {"run": _run_of(other)},
-            ("swap", "nobody"): {"run": _run_of(other), "positions": "handover"},
+            ("swap", "momentum"): {"run": run_of(eth), "positions": "handover"},
+            ("add", None): {"run": run_of(other)},
+            ("swap", "nobody"): {"run": run_of(other), "positions": "handover"},
             ("remove", "momentum"): {"positions": "keep"},
             ("model", None): {"model": "direction", "bundle": "latest"},
             ("dance", None): {},
@@ -225,10 +160,10 @@ def test_a_refused_command_changes_nothing(tmp_path: Path) -> None:
         for (name, label), values in cases.items():
             answer = send(state, name, label, values, within_secs=PATIENCE)
             assert not answer["done"], name
-        missing = send(state, "add", None, {"run": _run_of(eth)}, within_secs=PATIENCE)
+        missing = send(state, "add", None, {"run": run_of(eth)}, within_secs=PATIENCE)
         assert not missing["done"]  # this venue does not trade it
         assert not (state / "roster.json").exists()
-        assert list(_members(state)) == ["momentum"]
+        assert list(members(state)) == ["momentum"]
         assert node.end() == 0, "".join(node.lines)
 
 
@@ -238,27 +173,27 @@ def test_a_strategy_joins_trades_and_leaves_while_the_other_goes_on(tmp_path: Pa
     with rehearsal(symbols="BTCUSDT,ETHUSDT") as venue:
         with Node(run, state, venue) as node:
             node.until_trading()
-            _ask(state, "add", run=_run_of(eth))
-            assert list(_members(state)) == ["momentum", "eth"]
-            until(lambda: _members(state)["eth"]["bars"] >= 2, "its bars")
+            ask(state, "add", run=run_of(eth))
+            assert list(members(state)) == ["momentum", "eth"]
+            until(lambda: members(state)["eth"]["bars"] >= 2, "its bars")
             venue.jump(1.0, "ETHUSDT")
             until(lambda: any(s["symbol"] == "ETHUSDT" for s in venue.stops()), "its stop")
             node.kill()
         with Node(run, state, venue) as node:
             node.until_trading()
-            until(lambda: "eth" in _members(state) and _members(state)["eth"]["quantity"], "both again")
+            until(lambda: "eth" in members(state) and members(state)["eth"]["quantity"], "both again")
             until(lambda: any(s["symbol"] == "ETHUSDT" for s in venue.stops()), "its stop")
-            _ask(state, "remove", "eth", positions="keep")
-            assert _members(state)["eth"]["leaves_when_flat"]
+            ask(state, "remove", "eth", positions="keep")
+            assert members(state)["eth"]["leaves_when_flat"]
             assert any(s["symbol"] == "ETHUSDT" for s in venue.stops())
             node.kill()
         with Node(run, state, venue) as node:
             node.until_trading()
-            member = _members(state)["eth"]
+            member = members(state)["eth"]
             assert member["leaves_when_flat"]
             assert member["is_covered"]
             venue.jump(-6.0 if member["quantity"] > 0 else 6.0, "ETHUSDT")
-            until(lambda: "eth" not in _members(state), "it goes when it is flat")
+            until(lambda: "eth" not in members(state), "it goes when it is flat")
             ledger = venue.ledger()
             assert [o for o in ledger["open_orders"] if o["symbol"] == "ETHUSDT"] == []
             assert [o for o in ledger["open_algo_orders"] if o["symbol"] == "ETHUSDT"] == []
@@ -274,26 +209,26 @@ def test_a_kill_in_the_middle_of_a_swap_leaves_one_strategy_one_position_and_its
     heir = run_file(tmp_path, file="heir.yaml", name="heir")
     with rehearsal() as venue:
         with Node(run, state, venue) as node:
-            _open(venue, node)
-            held, names, fills = venue.position(), _stop_names(venue), len(venue.ledger()["fills"])
-            values = {"run": _run_of(heir), "positions": "handover"}
+            opened(venue, node)
+            held, names, fills = venue.position(), stop_names(venue), len(venue.ledger()["fills"])
+            values = {"run": run_of(heir), "positions": "handover"}
             asking = threading.Thread(target=_send_and_forget, args=(state, values))
             asking.start()
             _wait_for(state, moment)
             node.kill()
             asking.join(PATIENCE)
         assert venue.position() == held
-        assert _stop_names(venue) == names
+        assert stop_names(venue) == names
         expected = "heir" if (state / "roster.json").exists() else "momentum"
         with Node(run, state, venue) as node:
             node.until_trading()
-            assert list(_members(state)) == [expected]
+            assert list(members(state)) == [expected]
             assert until(lambda: node.actions("adopt"), "adoption")[-1]["plan"] == "remembered"
             node.until_bars(2)
             assert venue.position() == held
-            assert _stop_names(venue) == names
+            assert stop_names(venue) == names
             assert len(venue.ledger()["fills"]) == fills
-            assert list(_members(state)) == [expected]  # the command is not carried out again
+            assert list(members(state)) == [expected]  # the command is not carried out again
             assert node.end() == 0, "".join(node.lines)
 
 

@@ -17,12 +17,13 @@ from live.prepare import history_bars
 from live.venue.client import VenueClient
 from models.predictor import Predictor
 from models.train import train_model
-from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
+from tests.live_nodes import ROOT, Node, Rehearsal, rehearsal, run_file, until
 from tests.modelling import INSTRUMENT, SMALL, market
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
 PATIENCE = 120.0
+DYING = str(ROOT / "tests" / "dying_node.py")
 CLOSE = (
     1e-4  # a smoothing remembers a little of where the history began: the bar at which a node asked for it
 )
@@ -155,22 +156,26 @@ def test_a_bundle_that_does_not_verify_is_refused_and_the_old_one_goes_on(
         assert node.end() == 0, "".join(node.lines)
 
 
+@pytest.mark.parametrize(
+    ("step", "is_new"), [("roster_unwritten", False), ("model_unchanged", True), ("model_changed", True)]
+)
 def test_a_kill_while_the_model_changes_leaves_one_of_the_two(
-    tmp_path: Path, bundles: tuple[Path, Path]
+    tmp_path: Path, bundles: tuple[Path, Path], step: str, is_new: bool
 ) -> None:
-    run, state = _run(tmp_path, bundles[0]), tmp_path / "state"
+    run, state, flag = _run(tmp_path, bundles[0]), tmp_path / "state", tmp_path / "flag"
     with rehearsal(history=6000) as venue:
-        with Node(run, state, venue) as node:
+        with Node(run, state, venue, program=(DYING, step, str(flag))) as node:
             node.until_trading()
+            flag.touch()
             asking = threading.Thread(target=_ignoring, args=(state, bundles[1]))
             asking.start()
-            until((state / "roster.json").exists, "written", within=PATIENCE)
-            node.kill()
+            until(lambda: node.process.poll() is not None, "the end", within=PATIENCE)
             asking.join(PATIENCE)
+            assert node.process.poll() == -9, "".join(node.lines)
         with Node(run, state, venue) as node:
             node.until_trading()
             told = send(state, "status", None, {}, within_secs=PATIENCE)["detail"]["strategies"][0]
-            assert told["models"] == {"direction": Predictor.load(bundles[1]).model_hash}
+            assert told["models"] == {"direction": Predictor.load(bundles[is_new]).model_hash}
 
 
 def _ignoring(state: Path, bundle: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.serving.demo_keys import demo_keys
 from tests.live_nodes import LONG_SECS, ROOT, Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = pytest.mark.slow

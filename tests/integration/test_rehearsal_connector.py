@@ -12,7 +12,7 @@ from binance.error import ClientError
 from binance.um_futures import UMFutures
 from binance.websocket.um_futures.websocket_client import UMFuturesWebsocketClient
 
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.server import ServerThread
 from tests.rehearsal_server import (
     HMAC_KEY,
     SECRET,

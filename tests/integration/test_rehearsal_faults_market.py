@@ -4,34 +4,26 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from live.rehearsal.fault_script import KINDS, load_faults
-from live.rehearsal.market import MarketSettings
-from live.rehearsal.session import Plan
-from tests.rehearsal_runs import WAIT_SECS, Client, Ear, plan, play, rehearsing, until
+from live.rehearsal.faults.script import KINDS, load_faults
+from live.rehearsal.market.replay import MarketSettings
+from tests.rehearsal_runs import (
+    CUT,
+    one,
+    plan,
+    play,
+    rehearsing,
+    settled,
+    until,
+    updates,
+)
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
 ROOT = Path(__file__).parents[2]
-CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-
-def one(kind: str, **more: Any) -> Plan:
-    return plan({"kind": kind, **more})
-
-
-def updates(ear: Ear) -> list[str]:
-    return [message["o"]["x"] for message in ear.events("ORDER_TRADE_UPDATE")]
-
-
-async def settled(client: Client) -> None:
-    """Every message that is under way to the client has arrived (sockets keep their order)."""
-    await client.session.server.drained(WAIT_SECS)
-    await asyncio.sleep(0.02)
 
 
 def test_a_halted_symbol_takes_no_orders_until_it_trades_again() -> None:

@@ -8,28 +8,21 @@ from typing import Any
 import aiohttp
 import pytest
 
-from live.rehearsal.session import Plan
-from tests.rehearsal_runs import WAIT_SECS, Client, Ear, plan, play, rehearsing, until
+from tests.rehearsal_runs import (
+    CUT,
+    one,
+    plan,
+    play,
+    rehearsing,
+    settled,
+    until,
+    updates,
+)
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
 ROOT = Path(__file__).parents[2]
 ORDER = {"method": "POST", "path": "/fapi/v1/order"}
-CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-
-
-def one(kind: str, **more: Any) -> Plan:
-    return plan({"kind": kind, **more})
-
-
-def updates(ear: Ear) -> list[str]:
-    return [message["o"]["x"] for message in ear.events("ORDER_TRADE_UPDATE")]
-
-
-async def settled(client: Client) -> None:
-    """Every message that is under way to the client has arrived (sockets keep their order)."""
-    await client.session.server.drained(WAIT_SECS)
-    await asyncio.sleep(0.02)
 
 
 # -- requests ----------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from binance.um_futures import UMFutures
 from configs.console import run_app
 from live.rehearsal.__main__ import app
 from live.rehearsal.book import Kline, Trade
-from live.rehearsal.market import MarketSettings, ReplayMarket
-from live.rehearsal.market_feeds import CatalogFeed
+from live.rehearsal.market.feeds import CatalogFeed
+from live.rehearsal.market.replay import MarketSettings, ReplayMarket
 from live.rehearsal.store import encode
 from tests.catalogs import JUNE, bars, catalog_with, funding
 from tests.rehearsal_runs import START_MS, Client, feeds, plan, play, rehearsing, until

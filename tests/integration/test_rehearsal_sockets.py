@@ -1,16 +1,15 @@
 """The rehearsal server's sockets at the wire: streams, listen keys, the WebSocket API, faults."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import websocket
 
-from live.rehearsal.limits import Limits
 from live.rehearsal.ports import ConnectFault, Delivery, RequestFault
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.limits import Limits
+from live.rehearsal.serving.server import ServerThread
 from tests.rehearsal_server import (
     API,
     ED_KEY,
@@ -42,29 +41,6 @@ from tests.rehearsal_server import (
     trade,
     until,
 )
-
-
-@pytest.fixture
-def faults() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def clock() -> Skewed:
-    return Skewed()
-
-
-@pytest.fixture
-def thread(faults: Script, clock: Skewed) -> Iterator[ServerThread]:
-    with running(make_server(faults=faults, clock=clock)) as server:
-        yield server
-
-
-@pytest.fixture
-def rest(thread: ServerThread) -> Iterator[Rest]:
-    with Rest(thread.server.http_url) as client:
-        yield client
-
 
 # -- sockets -------------------------------------------------------------------------------------------------
 

@@ -1,16 +1,15 @@
 """The rehearsal server's REST side at the wire: signatures, parameters, limits, faults."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import requests
 
-from live.rehearsal.limits import Limits
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.limits import Limits
+from live.rehearsal.serving.server import ServerThread
 from tests.rehearsal_server import (
     API,
     ED_KEY,
@@ -32,29 +31,6 @@ from tests.rehearsal_server import (
     sign_hmac,
     until,
 )
-
-
-@pytest.fixture
-def faults() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def clock() -> Skewed:
-    return Skewed()
-
-
-@pytest.fixture
-def thread(faults: Script, clock: Skewed) -> Iterator[ServerThread]:
-    with running(make_server(faults=faults, clock=clock)) as server:
-        yield server
-
-
-@pytest.fixture
-def rest(thread: ServerThread) -> Iterator[Rest]:
-    with Rest(thread.server.http_url) as client:
-        yield client
-
 
 # -- who asks ------------------------------------------------------------------------------------------------
 

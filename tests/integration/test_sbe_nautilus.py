@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.rehearsal.spot import sbe
 
 pytestmark = pytest.mark.slow
 
-NODE = Path(__file__).parents[1] / "spot_reader.py"
+NODE, ROOT = "tests.spot_reader", Path(__file__).parents[2]
 LONG_SECS = 60.0
 NOW_MS = int(time.time() * 1_000)
 FILTERS = [
@@ -224,7 +224,9 @@ def read_until(folder: Path, port: int, last: str) -> dict[str, dict[str, Any]]:
     secret = folder / "secret.pem"
     secret.write_text(demo_keys(7).ed25519_private_pem)
     places = [f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}/ws-api/v3", str(secret)]
-    node = subprocess.Popen([sys.executable, str(NODE), *places], stdout=subprocess.PIPE, text=True)
+    node = subprocess.Popen(
+        [sys.executable, "-m", NODE, *places], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     killer = threading.Timer(LONG_SECS, node.kill)
     killer.start()
     told: dict[str, dict[str, Any]] = {}

@@ -1,13 +1,8 @@
 """Fear & Greed on the bus: history as it became known, and a service that may answer anything."""
 
-import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,121 +22,20 @@ from configs.errors import ConfigError
 from configs.schema import RunConfig, SentimentConfig
 from models.exogenous import ExogenousColumns, KnownSeries
 from tests.hand_market import MINUTE, T0, instrument
-
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-TODAY = time.time_ns() // DAY * DAY
-PATIENCE_SECS = 20.0
-
-
-# -- a service that says what it is told to
-
-
-type Turn = Callable[[Any], None]
-
-
-@dataclass
-class Service:
-    """A loopback HTTP server; each request takes the next of `script`, the last one again and again."""
-
-    script: list[Turn]
-    asked: int = 0
-    url: str = ""
-    released: threading.Event = field(default_factory=threading.Event)
-
-
-class Asked(BaseHTTPRequestHandler):
-    """A request in the hands of a script; it may wait until the service is `released`."""
-
-    said: Service
-
-
-@contextmanager
-def service(*script: Turn) -> Iterator[Service]:
-    said = Service(list(script))
-
-    class Handler(Asked):
-        def do_GET(self) -> None:
-            turn = said.script[min(said.asked, len(said.script) - 1)]
-            said.asked += 1
-            try:
-                turn(self)
-            except OSError:  # the other side has hung up
-                self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            """Silence."""
-
-    Handler.said = said
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    said.url = f"http://127.0.0.1:{server.server_port}/fng/"
-    try:
-        yield said
-    finally:
-        said.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def reply(
-    body: bytes,
-    *,
-    status: int = 200,
-    kind: str = "application/json",
-    headers: Mapping[str, str] | None = None,
-) -> Turn:
-    def turn(handler: Asked) -> None:
-        handler.send_response(status)
-        fields = {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}
-        for name, value in fields.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return turn
-
-
-def entry(value: object, day: int = TODAY) -> dict[str, object]:
-    return {
-        "value": value,
-        "value_classification": "Fear",
-        "timestamp": str(day // 10**9),
-        "time_until_update": "68499",
-    }
-
-
-def document(*entries: Mapping[str, object], error: object = None) -> bytes:
-    content = {"name": "Fear and Greed Index", "data": list(entries), "metadata": {"error": error}}
-    return json.dumps(content).encode()
-
-
-def good(value: int, day: int = TODAY) -> Turn:
-    return reply(document(entry(str(value), day)))
-
-
-def hang_up(handler: Asked) -> None:
-    handler.connection.shutdown(socket.SHUT_RDWR)
-    handler.close_connection = True
-
-
-def dribble(handler: Asked) -> None:
-    """A byte every few milliseconds: no single read is slow, the whole never ends."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.end_headers()
-    for _ in range(2_000):
-        handler.wfile.write(b" ")
-        handler.wfile.flush()
-        if handler.said.released.wait(0.01):
-            return
-
-
-def silent(handler: Asked) -> None:
-    """No answer while anybody waits for it."""
-    handler.said.released.wait(PATIENCE_SECS)
+from tests.index_service import (
+    DAY,
+    HOUR,
+    PATIENCE_SECS,
+    TODAY,
+    document,
+    dribble,
+    entry,
+    good,
+    hang_up,
+    reply,
+    service,
+    silent,
+)
 
 
 def polled(url: str, *, timeout_secs: float = 5.0) -> Answer:
@@ -257,6 +151,7 @@ def test_unknown_keys_of_an_answer_are_passed_over() -> None:
 
 
 UNDER_WAY = "the request before is still without an answer"
+NO_OPINION = "what rests on it has no opinion"
 
 
 def live(
@@ -291,12 +186,18 @@ def live(
 
 def answered(audit: AuditActor) -> list[dict[str, Any]]:
     """The records, but for those of polls that came while the request before was still under way."""
-    return [r.detail for r in audit.records if r.detail.get("reason") != UNDER_WAY]
+    told = [r.detail for r in audit.records if r.kind == "sentiment"]
+    return [detail for detail in told if detail.get("reason") != UNDER_WAY]
+
+
+def alarms(audit: AuditActor) -> list[str]:
+    return [r.detail["text"] for r in audit.records if r.kind == "alarm"]
 
 
 def quick(url: str, **changes: Any) -> SentimentConfig:
-    """A configuration that polls faster than a run file may."""
-    return SentimentConfig(url=url).model_copy(update={"poll_secs": 0.03, "timeout_secs": 2.0, **changes})
+    """A configuration that polls faster than a run file may, of days that count from their beginning."""
+    fast = {"poll_secs": 0.03, "timeout_secs": 2.0, "publication_delay_minutes": 0}
+    return SentimentConfig(url=url).model_copy(update=fast | changes)
 
 
 def events(details: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
@@ -313,10 +214,10 @@ def test_live_values_are_known_when_they_are_received() -> None:
     assert events(found) == [("known", 50.0), ("known", 44.0)]
     rows = [columns.series.row(i) for i in range(4)]
     assert [(value, due) for _, value, due in rows] == [
-        (52.0, TODAY - 2 * DAY + HOUR),
-        (51.0, TODAY - DAY + HOUR),
-        (50.0, TODAY + HOUR),
-        (44.0, TODAY + HOUR),
+        (52.0, TODAY - 2 * DAY),
+        (51.0, TODAY - DAY),
+        (50.0, TODAY),
+        (44.0, TODAY),
     ]
     received = [known for known, _, _ in rows]
     assert began < received[0] == received[1] == received[2] < received[3] < time.time_ns()
@@ -350,15 +251,19 @@ def test_whatever_goes_wrong_is_recorded_and_the_last_good_value_stays() -> None
 
 
 def test_a_value_that_grows_too_old_expires_and_no_other_takes_its_place() -> None:
-    due = TODAY - 2 * DAY + HOUR  # of the day before yesterday, with an hour's delay
+    due = TODAY - 2 * DAY  # of the day before yesterday
     age_hours = (time.time_ns() + 10**9 - due) / HOUR  # it will be too old a second from now
     with service(good(40, TODAY - 2 * DAY), reply(b"", status=503)) as said:
         columns = ExogenousColumns(KnownSeries([], []), quick(said.url, max_age_hours=age_hours))
-        found = live(columns, lambda details: any(d["event"] == "expired" for d in details))
+        audit = AuditActor()
+        found = live(columns, lambda details: any(d["event"] == "expired" for d in details), audit)
     assert found[0] == {"event": "known", "value": 40.0}
     kinds = [event for event, _ in events(found)]
     assert kinds.count("expired") == 1
     assert "poll_failed" in kinds
+    told = [record.kind for record in audit.records if record.detail.get("event") != "poll_failed"]
+    assert told[-2:] == ["sentiment", "alarm"]  # one before it may say that the first answer took long
+    assert alarms(audit)[-1] == f"fear_greed: no value younger than {age_hours:g} h: {NO_OPINION}"
     assert columns.at(time.time_ns())[0] != 40.0
 
 
@@ -380,8 +285,34 @@ def test_an_answer_that_does_not_come_holds_up_neither_the_node_nor_its_end() ->
         live(columns, lambda _: len(audit.records) >= 3 and said.asked > 0, audit)
         assert time.monotonic() - began < 10
         assert said.asked == 1
-    reasons = {record.detail["reason"] for record in audit.records}
+    reasons = {record.detail["reason"] for record in audit.records if record.kind == "sentiment"}
     assert reasons == {UNDER_WAY}
+    assert alarms(audit) == [f"fear_greed: no value younger than 48 h: {NO_OPINION}"]
+
+
+def test_a_value_counts_no_sooner_than_in_a_backtest() -> None:
+    minutes = (time.time_ns() - TODAY) // MINUTE + 60  # due within the hour
+    with service(good(40)) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url, publication_delay_minutes=minutes))
+        live(columns, lambda _: len(columns.series) > 0)
+    due = TODAY + minutes * MINUTE
+    assert columns.series.row(0) == (due, 40.0, due)
+    assert np.isnan(columns.at(due - 1)[0])
+    assert columns.at(due)[0] == 40.0
+
+
+def test_after_a_failure_it_is_asked_again_before_its_usual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.sentiment._FIRST_RETRY_NS", 10**7)
+    failing = reply(b"", status=503)
+    with service(failing, failing, failing, good(40)) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url, poll_secs=3600.0))
+        audit = AuditActor()
+        found = live(columns, lambda details: len(details) >= 4, audit)
+        assert said.asked == 4
+    assert [event for event, _ in events(found)] == [*["poll_failed"] * 3, "known"]
+    told = [record.ts_event for record in audit.records if record.kind == "sentiment"]
+    assert np.all(np.diff(told) >= [10**7, 2 * 10**7, 4 * 10**7])
+    assert len(alarms(audit)) == 1
 
 
 def test_live_values_follow_the_catalogs_history() -> None:

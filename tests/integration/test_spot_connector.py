@@ -13,7 +13,7 @@ from binance_common.configuration import (
 from binance_common.errors import BadRequestError
 from binance_sdk_spot.spot import Spot
 
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.server import ServerThread
 from tests.rehearsal_server import ED_KEY, HMAC_KEY, SECRET, D, ed25519_pair, kline
 from tests.spot_server import quote, spot_running, trade
 

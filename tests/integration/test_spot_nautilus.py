@@ -3,8 +3,6 @@
 The node runs in a process of its own: whatever becomes of it, the other tests go on.
 """
 
-import threading
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,44 +11,18 @@ from typing import Any
 import pytest
 
 from live.rehearsal.book import Quote, Trade
-from live.rehearsal.server import ServerThread
-from tests.integration.test_rehearsal_nautilus import START_SECS, STEP_SECS, Node, _minute, node_on
+from live.rehearsal.serving.server import ServerThread
+from tests.node_process import START_SECS, Mover, Node, moving, node_on
 from tests.rehearsal_server import ED_KEY, D, ed25519_pair, until
 from tests.spot_server import ask, make_spot_server
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
-SCRIPT = Path(__file__).parents[1] / "nautilus_spot_node.py"
+SCRIPT = "tests.nautilus_spot_node"
 
 
-class Mover:
-    """Moves the market from a thread: a quote and a trade every 20 ms, a closed kline every 100 ms."""
-
-    def __init__(self, thread: ServerThread) -> None:
-        self.bid = Decimal(60_000)
-        self._thread = thread
-        self._ended = threading.Event()
-        self._worker = threading.Thread(target=self._run)
-        self._worker.start()
-
-    def close(self) -> None:
-        """Stand still."""
-        self._ended.set()
-        self._worker.join(STEP_SECS)
-
-    def _run(self) -> None:
-        turn = 0
-        while not self._ended.wait(0.02):
-            turn += 1
-            now_ms, bid = time.time_ns() // 1_000_000, self.bid + D("0.1") * (turn % 2)
-            self._thread.feed(
-                [
-                    Quote(now_ms, "BTCUSDT", bid, D(5), bid + D("0.2"), D(5)),
-                    Trade(now_ms, "BTCUSDT", bid, D("0.5"), buyer_maker=True),
-                ]
-            )
-            if turn % 5 == 0:
-                self._thread.feed([_minute(now_ms)])
+def trade_beside(at_ms: int, bid: Decimal) -> Trade:
+    return Trade(at_ms, "BTCUSDT", bid, D("0.5"), buyer_maker=True)
 
 
 @pytest.fixture
@@ -61,11 +33,8 @@ def thread() -> Iterator[ServerThread]:
 
 @pytest.fixture
 def mover(thread: ServerThread) -> Iterator[Mover]:
-    moving = Mover(thread)
-    try:
-        yield moving
-    finally:
-        moving.close()
+    with moving(thread, trade_beside) as mover:
+        yield mover
 
 
 def protected(node: Node) -> Decimal:

@@ -10,10 +10,10 @@ import requests
 import websocket
 
 from catalog.instruments import find_spec
-from live.rehearsal.fault_script import parse_fault
-from live.rehearsal.market_feeds import SyntheticFeed
+from live.rehearsal.faults.script import parse_fault
+from live.rehearsal.market.feeds import SyntheticFeed
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.server import ServerThread
 from live.rehearsal.spot.specs import spot_spec
 from tests.rehearsal_runs import START_MS, WAIT_SECS, Client, play, rehearsing
 from tests.rehearsal_runs import plan as futures_plan
@@ -21,6 +21,7 @@ from tests.rehearsal_server import (
     ED_KEY,
     READ_KEY,
     D,
+    FixedClock,
     Rest,
     Script,
     heard,
@@ -45,20 +46,9 @@ SBE = {"Accept": "application/sbe", "X-MBX-SBE": "3:5"}
 
 
 @pytest.fixture
-def faults() -> Script:
-    return Script()
-
-
-@pytest.fixture
 def thread(faults: Script) -> Iterator[ServerThread]:
     with spot_running(make_spot_server(faults=faults)) as server:
         yield server
-
-
-@pytest.fixture
-def rest(thread: ServerThread) -> Iterator[Rest]:
-    with Rest(thread.server.http_url) as client:
-        yield client
 
 
 def test_an_order_is_placed_asked_for_and_cancelled(rest: Rest) -> None:
@@ -231,6 +221,27 @@ def test_any_key_that_signs_may_subscribe(thread: ServerThread) -> None:
         assert heard(api)[0]["event"]["e"] == "eventStreamTerminated"
 
 
+def test_the_limits_are_those_of_spot(rest: Rest) -> None:
+    stated = {
+        (each["rateLimitType"], each["interval"], each["intervalNum"]): each["limit"]
+        for each in rest.get(f"{API}exchangeInfo")["rateLimits"]
+    }
+    assert stated == {
+        ("REQUEST_WEIGHT", "MINUTE", 1): 6_000,
+        ("ORDERS", "SECOND", 10): 100,
+        ("ORDERS", "DAY", 1): 200_000,
+    }
+
+
+def test_a_connection_to_the_websocket_api_weighs_two() -> None:
+    with (
+        spot_running(make_spot_server(clock=FixedClock())) as thread,
+        socket(thread, "/ws-api/v3"),
+        Rest(thread.server.http_url) as rest,
+    ):
+        assert rest.send("GET", f"{API}ping", "")[2]["X-MBX-USED-WEIGHT-1M"] == "3"
+
+
 def test_sbe_is_refused_on_sockets(thread: ServerThread) -> None:
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
         websocket.create_connection(f"{thread.server.ws_api_url}?responseFormat=sbe", timeout=WAIT_SECS)
@@ -306,6 +317,11 @@ def test_faults_reach_the_spot_venue() -> None:
             status, body, _ = await buy(client)
             assert (status, body["code"]) == (408, -1007)
             await client.steer("DELETE", "faults/no")
+            await client.session.inject(parse_fault(faults[0] | {"name": "often", "code": -1003}))
+            status, body, _ = await buy(client)
+            assert status == 429
+            assert "current limit is 6000 requests per minute" in body["msg"]
+            await client.steer("DELETE", "faults/often")
             _, order, _ = await buy(client)
             assert len(order["fills"]) == 3
             await client.steer("POST", "halt", symbol="BTCUSDT")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.venue.client import VenueClient
 from live.venues import REHEARSAL_SEED
 from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
@@ -60,16 +60,16 @@ def test_a_position_bare_at_a_quiet_market_is_closed_before_the_first_quote(tmp_
             assert node.end() == 0
 
 
-def test_a_node_is_not_flat_while_the_venue_holds_what_no_step_reaches(tmp_path: Path) -> None:
-    """A step made coarser while a position is held: the engine counts in whole steps, the rest stays."""
+@pytest.mark.parametrize("held", ["0.013", "0.015", "0.017"])
+def test_what_no_step_reaches_gets_a_stop_and_is_closed(tmp_path: Path, held: str) -> None:
+    """A step made coarser while a position is held: the engine counts in whole steps, a rest stays."""
     run, state = run_file(tmp_path), tmp_path / "state"
     with rehearsal(speed=5) as venue, _client(venue) as client:
-        values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": Decimal("0.014")}
+        values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": Decimal(held)}
         client.http.act("POST", "/fapi/v1/order", values)
         venue.fault("change_filters", symbol="BTCUSDT", step="0.01", min_quantity="0.01")
         with Node(run, state, venue, "--adopt") as node:
-            node.until_trading()
-            until(lambda: venue.position() < 0.014, "closed in whole steps")
-            assert node.end() == 1
-            assert any("close it there" in line for line in node.lines)
-            assert "stopped: unsettled\n" in node.lines
+            until(lambda: venue.position() == 0.0, "closed to the last crumb")  # before the first bar enters
+            assert node.end() == 0
+            assert "stopped: flat\n" in node.lines
+        assert not venue.stops()

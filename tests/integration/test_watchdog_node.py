@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from live.rehearsal.demo_keys import demo_keys
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.venue.client import VenueClient
 from tests.live_nodes import ROOT, SHORT_SECS, Node, Rehearsal, rehearsal, run_file, until
 

@@ -6,7 +6,7 @@ that the book and the trades had to offer, and compares them with what the venue
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from random import Random
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from live.rehearsal.book import Depth, MarketEvent, MarkPrice, Quote, Trade
 from live.rehearsal.errors import VenueError
-from live.rehearsal.events import AccountUpdate, AlgoUpdate, OrderUpdate
-from live.rehearsal.orders import ALGO_TYPES, Order, OrderRequest
-from live.rehearsal.venue import Venue
+from live.rehearsal.futures.events import AccountUpdate, AlgoUpdate, OrderUpdate
+from live.rehearsal.futures.orders import ALGO_TYPES, Order, OrderRequest
+from live.rehearsal.futures.venue import Venue
 from tests.hand_venue import BTC, ETH, START_MS
 
 D = Decimal
@@ -62,7 +62,7 @@ KINDS: tuple[str, ...] = (
     "close",
     "cancel",
 )
-KINDS += ("modify", "funding", "leverage", "exit")
+KINDS += ("modify", "funding", "leverage", "exit", "margin")
 SCENES = st.lists(
     st.builds(
         Step,
@@ -189,6 +189,12 @@ class Watcher:
     def _compare(self) -> None:
         venue = self.venue
         (asset,) = venue.account_view("main").assets
+        own = {(v.symbol, v.side): v for v in venue.positions("main")}
+        assert asset.cross_wallet == asset.wallet - sum(view.isolated_wallet for view in own.values())
+        for view in own.values():
+            assert not view.isolated_wallet or (view.isolated and view.amount)
+        if all(view.isolated for view in own.values()):
+            assert asset.cross_wallet >= 0
         entries = venue.income("main")
         assert asset.wallet == self.wallet == self.starting + sum(entry.amount for entry in entries)
         assert venue.income_totals("main")["USDT"] == sum(entry.amount for entry in entries)
@@ -292,6 +298,7 @@ def _request_action(venue: Venue, step: Step, hedge: bool) -> Callable[[], Any]:
         "close": lambda: venue.place_algo("main", _new_algo(step, hedge)),
         "leverage": lambda: venue.set_leverage("main", step.symbol, (5, 20, 50, 125)[step.choice % 4]),
         "exit": lambda: _exit(venue, step.symbol),
+        "margin": lambda: _adjust(venue, step, hedge),
         "funding": lambda: venue.settle_funding(step.symbol, D(step.near) / 10_000, venue.now_ms + 1000),
     }
     return actions.get(step.kind) or (lambda: _change(venue, step))
@@ -321,6 +328,11 @@ def _enter(venue: Venue, request: OrderRequest) -> None:
         assert view.initial_margin * view.leverage <= view.maximum_notional + D("1e-6")
 
 
+def _adjust(venue: Venue, step: Step, hedge: bool) -> None:
+    place = ("LONG" if step.choice % 2 else "SHORT") if hedge else "BOTH"
+    venue.adjust_margin("main", step.symbol, D(step.near), place)
+
+
 def _exit(venue: Venue, symbol: str) -> None:
     view = next((view for view in venue.positions("main", symbol) if view.amount), None)
     if view is not None:
@@ -332,11 +344,16 @@ def _exit(venue: Venue, symbol: str) -> None:
         )
 
 
-def run(scene: list[Step], *, hedge: bool, slices: int, usdt: int = 10_000) -> tuple[Venue, Watcher]:
+def run(
+    scene: list[Step], *, hedge: bool, slices: int, usdt: int = 10_000, isolated: Collection[str] = ()
+) -> tuple[Venue, Watcher]:
     venue = Venue([BTC, ETH], balances={"USDT": D(usdt)}, now_ms=START_MS)
     venue.set_fill_slices(slices)
     if hedge:
         venue.set_position_mode("main", True)
+    for symbol in isolated:
+        venue.set_margin_type("main", symbol, "ISOLATED")
+    venue.drain()
     watcher = Watcher(venue)
     opening = [Step(kind, symbol, "BUY", 0, 10, 0) for symbol in SYMBOLS for kind in ("mark", "quote")]
     for step in [*opening, *scene]:
@@ -349,9 +366,17 @@ def run(scene: list[Step], *, hedge: bool, slices: int, usdt: int = 10_000) -> t
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(scene=SCENES, hedge=st.booleans(), slices=st.integers(1, 3), usdt=st.sampled_from([1_500, 10_000]))
-def test_the_books_agree_after_every_step(scene: list[Step], hedge: bool, slices: int, usdt: int) -> None:
-    run(scene, hedge=hedge, slices=slices, usdt=usdt)
+@given(
+    scene=SCENES,
+    hedge=st.booleans(),
+    slices=st.integers(1, 3),
+    usdt=st.sampled_from([1_500, 10_000]),
+    isolated=st.sampled_from([(), ("BTCUSDT",), SYMBOLS]),
+)
+def test_the_books_agree_after_every_step(
+    scene: list[Step], hedge: bool, slices: int, usdt: int, isolated: Collection[str]
+) -> None:
+    run(scene, hedge=hedge, slices=slices, usdt=usdt, isolated=isolated)
 
 
 def test_long_random_lives_reach_every_corner() -> None:
@@ -371,7 +396,15 @@ def test_long_random_lives_reach_every_corner() -> None:
             for _ in range(400)
         ]
         venue, watcher = run(
-            scene, hedge=seed % 3 == 0, slices=1 + seed % 2, usdt=(1_500, 10_000)[seed % 4 > 2]
+            scene,
+            hedge=seed % 3 == 0,
+            slices=1 + seed % 2,
+            usdt=(1_500, 10_000)[seed % 4 > 2],
+            isolated=((), (), ("BTCUSDT",), SYMBOLS)[seed % 4],
+        )
+        seen["margin"] += len(venue.margin_changes("main", "BTCUSDT"))
+        seen["isolated and forced"] += sum(
+            venue.margin_type("main", order.symbol) == "ISOLATED" for order in venue.forced_orders("main")
         )
         seen.update(order.status for order in watcher.orders.values())
         seen.update(f"algo {status}" for status in watcher.algos.values())
@@ -389,6 +422,8 @@ def test_long_random_lives_reach_every_corner() -> None:
         "FUNDING_FEE",
         "INSURANCE_CLEAR",
         "forced",
+        "isolated and forced",
+        "margin",
     ):
         assert seen[corner] > 5, (corner, seen)
 
@@ -396,8 +431,8 @@ def test_long_random_lives_reach_every_corner() -> None:
 @settings(max_examples=20, deadline=None)
 @given(scene=SCENES, cut=st.integers(0, 50))
 def test_equal_histories_end_equal_and_survive_a_snapshot(scene: list[Step], cut: int) -> None:
-    one, watcher = run(scene, hedge=False, slices=1)
-    other, _ = run(scene, hedge=False, slices=1)
+    one, watcher = run(scene, hedge=False, slices=1, isolated=("ETHUSDT",))
+    other, _ = run(scene, hedge=False, slices=1, isolated=("ETHUSDT",))
     memory = one.snapshot()
     assert memory == other.snapshot()
     fresh = Venue([BTC, ETH], balances={"USDT": D(0)})

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from live.rehearsal.campaign.evidence import Bare
-from live.rehearsal.campaign.figures import KILL, NO_FAULT, by_class, quantile, rows, to_markdown
+from live.rehearsal.campaign.figures import KILL, NO_FAULT, by_class, cells, quantile, rows, to_markdown
 
 
 def bare(secs: float, *kinds: str, kill: bool = False) -> Bare:
@@ -40,7 +40,7 @@ def test_rows_say_quantiles_the_longest_and_the_share_under_the_target() -> None
     table = {row.name: row for row in rows(times)}
     assert list(table) == [NO_FAULT, "drop_user", "several faults", KILL, "all"]
     assert table[NO_FAULT][1:] == (100, 0.004, 0.004, 0.2, 0.3, 0.99)
-    assert table["drop_user"][1:] == (1, 1.5, 1.5, 1.5, 1.5, 0.0)
+    assert cells(table["drop_user"]) == ("drop_user", "1,500", "-", "-", "1,500 (1)", "0.0 %")
     assert table["several faults"].longest == 2.0
     assert table[KILL].longest == 4.0
     assert table["all"].times == 103
@@ -54,15 +54,21 @@ def test_combinations_are_rows_of_their_own_when_asked_for() -> None:
 def test_the_table_for_a_document() -> None:
     text = to_markdown(rows([bare(0.0042), bare(1.5, "drop_user")]), {"scenarios": 2})
     assert text == (
-        "| class | times | p50 ms | p95 ms | p99 ms | longest ms | under 250 ms |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        "| no fault | 1 | 4.2 | 4.2 | 4.2 | 4.2 | 100.0 % |\n"
-        "| drop_user | 1 | 1,500 | 1,500 | 1,500 | 1,500 | 0.0 % |\n"
-        "| all | 2 | 4.2 | 1,500 | 1,500 | 1,500 | 50.0 % |\n"
+        "| class | p50 ms | p95 ms | p99 ms | longest ms (of n times) | under 250 ms |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+        "| no fault | 4.2 | - | - | 4.2 (1) | 100.0 % |\n"
+        "| drop_user | 1,500 | - | - | 1,500 (1) | 0.0 % |\n"
+        "| all | 4.2 | - | - | 1,500 (2) | 50.0 % |\n"
         "\n"
         "- scenarios: 2\n"
     )
 
 
 def test_without_times_there_are_no_numbers() -> None:
-    assert "| no fault | 0 | - | - | - | - | - |" in to_markdown(rows([]))
+    assert "| no fault | - | - | - | - (0) | - |" in to_markdown(rows([]))
+
+
+def test_a_quantile_is_told_only_of_times_enough_to_have_one() -> None:
+    few, many = (rows([bare(0.001)] * count)[0] for count in (19, 99))
+    assert cells(few)[1:4] == ("1.0", "-", "-")
+    assert cells(many)[1:4] == ("1.0", "1.0", "-")

@@ -69,6 +69,12 @@ def test_violations_are_named_after_their_invariants() -> None:
         "stop_never_loosened",
         "exit_code_truthful",
         "never_reversed",
+        "orders_serve",
+        "stops_stand_right",
+        "targets_fit",
+        "plans_survive",
+        "limits_kept",
+        "forecasts_agree",
     ]
 
 
@@ -103,6 +109,8 @@ def test_a_node_that_said_it_was_unsettled_may_not_have_found_yet_what_a_fault_h
     assert positions_agree(evidence) == []
     assert len(positions_agree(replace(evidence, lives=good().lives))) == 1
     assert len(positions_agree(replace(evidence, faults=()))) == 1
+    elsewhere = replace(evidence, faults=(fault("drop_message", 8.3, 9.9),))  # nothing happened in it
+    assert len(positions_agree(elsewhere)) == 1
 
 
 def test_a_node_that_ended_well_and_never_wrote_its_books_is_told() -> None:
@@ -194,7 +202,14 @@ def test_an_approval_that_a_kill_has_cut_off_is_excused() -> None:
     evidence = with_audit(good(), *audit)
     assert len(one_entry_per_intent(evidence)) == 1
     assert one_entry_per_intent(killed_once(evidence, kill=4.0, ready=4.5)) == []
-    assert len(one_entry_per_intent(killed_once(evidence, kill=5.5, ready=6.0))) == 1
+    assert len(one_entry_per_intent(killed_once(evidence, kill=4.2, ready=6.0))) == 1
+
+
+def test_an_old_approval_is_not_the_one_of_a_later_entry() -> None:
+    audit = [r | {"wall": at(-2.5)} if r["kind"] == "approval" else r for r in good().audit]
+    assert len(one_entry_per_intent(replace(good(), audit=tuple(audit)))) == 1
+    audit = [r | {"wall": at(-1.5)} if r["kind"] == "approval" else r for r in good().audit]
+    assert one_entry_per_intent(replace(good(), audit=tuple(audit))) == []
 
 
 def test_a_stop_farther_away_than_the_one_before_is_told() -> None:
@@ -237,10 +252,13 @@ def test_a_refusal_that_the_node_could_have_known_of_is_told(
     assert broken(faulted) == set()
 
 
-def test_a_price_too_far_from_the_mark_is_told_only_where_it_is_sent_again() -> None:
+def test_a_price_too_far_from_a_mark_that_jumped_is_told_only_where_it_is_sent_again() -> None:
     request = Request(at(4), "WS", "order.place", PLACED | {"side": "BUY", "price": "60000"}, 400, -4016)
-    once = replace(good(), requests=(*good().requests, request))
+    jumped = replace(good(), faults=(fault("jump_price", 1.5, 2.0),))
+    once = replace(jumped, requests=(*good().requests, request))
     assert within_filters(once) == []
+    assert len(within_filters(replace(once, faults=()))) == 1
+    assert len(within_filters(replace(once, faults=(fault("jump_price", 0.5, 0.9),)))) == 1
     elsewhere = request._replace(params=PLACED | {"side": "BUY", "price": "59000"})
     assert within_filters(replace(once, requests=(*once.requests, elsewhere))) == []
     assert len(within_filters(replace(once, requests=(*once.requests, request)))) == 2
@@ -252,6 +270,17 @@ def test_rules_that_a_fault_changes_in_flight_excuse_a_refusal_by_them() -> None
     assert within_filters(replace(evidence, faults=(fault("change_filters", 3.5, 5),))) == []
     assert len(within_filters(replace(evidence, faults=(fault("change_filters", 5, 6),)))) == 1
     assert len(within_filters(replace(evidence, faults=(fault("drop_message", 3.5, 5),)))) == 1
+
+
+def test_changed_rules_are_known_three_seconds_after_the_first_refusal_by_them() -> None:
+    first = Request(at(4), "POST", "/fapi/v1/order", PLACED, 400, -4023)
+    changed = replace(good(), faults=(fault("change_filters", 3.5, 9.5),))
+    soon = replace(changed, requests=(*good().requests, first, first._replace(wall_ns=at(6.9))))
+    assert within_filters(soon) == []
+    late = replace(soon, requests=(*soon.requests, first._replace(wall_ns=at(7.1))))
+    assert [v.at_ns for v in within_filters(late)] == [at(7.1)]
+    other = replace(changed, requests=(*good().requests, first._replace(code=-2019)))
+    assert len(within_filters(other)) == 1
 
 
 @pytest.mark.parametrize(
@@ -296,6 +325,31 @@ def test_a_fault_excuses_its_own_time_and_some_after_it() -> None:
     long_over = replace(named, faults=(fault("error_answer", -20.0, -9.5, "stop_4xxx-0"),))
     assert [v.invariant for v in covered(long_over)] == ["covered"]
     assert unprotected(long_over)[0].fault_kinds == ()
+
+
+def test_a_fault_that_hides_nothing_excuses_two_seconds_after_it_and_not_twelve() -> None:
+    quotes = replace(bare_from(3.001, 7.4), faults=(fault("stale_quotes", 3.0, 3.5, "stale_quotes-0"),))
+    assert covered(quotes) == []
+    assert len(covered(replace(quotes, moments=bare_from(3.001, 7.6).moments))) == 1
+    market = replace(bare_from(3.001, 7.6), faults=(fault("drop_message", 3.0, 3.5, "drop_market-0"),))
+    assert len(covered(market)) == 1
+    own = replace(market, faults=(fault("drop_message", 3.0, 3.5, "drop_user-0"),))
+    assert covered(own) == []
+
+
+def test_a_stop_that_was_there_is_not_given_up_for_a_moment() -> None:
+    gap = (moment(6.0, "0.05", 0, covers=False), moment(6.001, "0.05", 1))
+    kept = [m for m in good().moments if m.wall_ns not in (at(6.0), at(6.001))]
+    evidence = replace(good(), moments=tuple(sorted([*kept, *gap], key=lambda m: m.wall_ns)))
+    assert [v.at_ns for v in covered(evidence)] == [at(6.0)]
+    assert covered(replace(evidence, faults=(fault("drop_request", 5.9, 6.1),))) == []
+    filled = replace(
+        evidence,
+        moments=tuple(
+            m._replace(position=Decimal("0.03")) if m.wall_ns == at(6.0) else m for m in evidence.moments
+        ),
+    )  # the position itself has changed
+    assert covered(filled) == []
 
 
 def test_a_position_cannot_be_covered_while_no_node_is_alive() -> None:

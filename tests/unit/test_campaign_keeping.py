@@ -4,11 +4,13 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from live.rehearsal.campaign.evidence import Evidence
 from live.rehearsal.campaign.invariants import check
 from live.rehearsal.campaign.keeping import audit_complete, money, risk_across_restarts
+from live.rehearsal.campaign.scenario import Fault
 from tests.campaign_evidence import (
     NAME,
     at,
@@ -109,7 +111,18 @@ def test_a_streak_that_the_fills_do_not_bear_out_is_told() -> None:
     assert [v.detail for v in risk_across_restarts(with_guard(good(), streak=1))] == [
         "the guard counts 1 losses in a row, the venue's fills say 0"
     ]
-    assert risk_across_restarts(killed_once(with_guard(good(), streak=1), kill=8.5, ready=9)) == []
+
+
+def test_a_trade_that_a_kill_cut_off_may_count_twice_and_no_more() -> None:
+    fills = [*good().ledger["fills"][:2], good().ledger["fills"][2] | {"realized": "-100"}]
+    lost = with_ledger(good(), fills=fills)
+    for streak, told in ((1, False), (2, False), (3, True), (0, True)):
+        evidence = killed_once(with_guard(lost, streak=streak), kill=8.5, ready=9)
+        assert bool(risk_across_restarts(evidence)) is told
+    long_before = killed_once(with_guard(lost, streak=2), kill=9.1, ready=9.5)
+    assert [v.detail for v in risk_across_restarts(long_before)] == [
+        "the guard counts 2 losses in a row, the venue's fills say 1"
+    ]
 
 
 def with_target_again(executed: str) -> Evidence:
@@ -132,6 +145,13 @@ def test_a_target_that_closes_more_than_its_share_is_told() -> None:
 def test_the_rest_of_a_target_may_be_sent_again() -> None:
     assert risk_across_restarts(with_target_again("0")) == []
     assert risk_across_restarts(with_target_again("0.003")) == []  # within two steps and the least notional
+
+
+def test_a_share_of_a_target_is_rounded_to_the_venues_newest_step() -> None:
+    evidence = with_target_again("0.03")
+    coarser = Fault(values={"kind": "change_filters", "symbol": "BTCUSDT", "step": "0.02"}, at_secs=2.0)
+    evidence = replace(evidence, scenario=msgspec.structs.replace(evidence.scenario, faults=(coarser,)))
+    assert risk_across_restarts(evidence) == []
 
 
 def protected(held_lots: int, stop_ticks: int) -> Evidence:
@@ -164,10 +184,10 @@ def protected(held_lots: int, stop_ticks: int) -> Evidence:
 def test_what_a_strategy_remembers_of_its_trade_is_what_the_venue_has() -> None:
     assert check(protected(100, 490_000)) == []
     assert [v.detail for v in check(protected(50, 490_000))] == [
-        "trade-momentum.json holds 0.050 BTCUSDT, the venue has 0.1"
+        "the node's file holds 0.050 BTCUSDT, the venue has 0.1"
     ]
     (violation,) = check(protected(100, 489_000))
-    assert violation.detail == "trade-momentum.json has its stop at 48900.0, the venue has it at 49000"
+    assert violation.detail == "the node's file has the stop of BTCUSDT at 48900.0, the venue has it at 49000"
 
 
 # -- the audit stream ---------------------------------------------------------------------------------------
@@ -215,10 +235,18 @@ def test_a_fill_or_an_order_that_is_missing_is_told_unless_something_took_it(
         for r in good().audit
         if (r["detail"].get("client_order_id"), r["detail"].get("event")) != (client_id, event)
     ]
+    if event == "OrderFilled":  # the order itself is known
+        audit.insert(-2, audit_record(8.0005, "order", event="OrderAccepted", client_order_id=client_id))
     evidence = with_audit(good(), *audit)
     assert text in [v.detail for v in audit_complete(evidence)]
-    hidden = replace(evidence, faults=(fault("drop_message", 5.0, 7.0),))
-    assert audit_complete(hidden) == []
+    hidden = replace(evidence, faults=(fault("drop_message", 5.0, 7.0, "drop_user-0"),))
+    assert bool(audit_complete(hidden)) is (event != "OrderFilled")  # an order the node knows first
+    for kind, begun, name in (
+        ("stale_quotes", 7.9, "stale_quotes-0"),
+        ("drop_message", 7.9, "drop_market-0"),
+        ("error_answer", 5.0, "failed_1007-0"),
+    ):
+        assert audit_complete(replace(evidence, faults=(fault(kind, begun, begun + 0.5, name),)))
     early, late = killed_once(evidence, 3.0, 3.5), killed_once(evidence, 8.9, 9.5)
     assert text in [v.detail for v in audit_complete(early)]
     if event == "OrderFilled":

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.rehearsal.account import Position
 from live.rehearsal.campaign.money import Fill, Gap, Held, Rates, ledger_gaps, reckon
+from live.rehearsal.futures.account import Position
 from tests.campaign_evidence import at_ms, fill, good, income
 
 START = {"USDT": Decimal(100_000)}
@@ -181,7 +181,9 @@ def test_a_funding_that_nobody_booked_is_told() -> None:
         "positions": [{"symbol": "BTCUSDT", "side": "BOTH", "amount": "0.1", "entry_price": "50000"}],
     }
     settled = {"symbol": "BTCUSDT", "rate": "0.0001", "mark": "50000"}
-    assert gaps(**open_only, fundings=[settled | {"ts_ms": at_ms(400.0)}]) == [
-        f"funding of BTCUSDT at {at_ms(400.0)}"
-    ]
-    assert gaps(**open_only, fundings=[settled | {"ts_ms": at_ms(4.0)}]) == []  # too near to the fill to say
+    for near in (4.0, 8.0):  # of a fill at 3 s: too near to say which came first
+        assert gaps(**open_only, fundings=[settled | {"ts_ms": at_ms(near)}]) == []
+    for far in (8.1, 400.0):
+        assert gaps(**open_only, fundings=[settled | {"ts_ms": at_ms(far)}]) == [
+            f"funding of BTCUSDT at {at_ms(far)}"
+        ]

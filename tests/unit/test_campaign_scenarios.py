@@ -19,7 +19,7 @@ from live.rehearsal.campaign.steps import (
     request_steps,
     role_of,
 )
-from live.rehearsal.fault_script import KINDS, parse_fault
+from live.rehearsal.faults.script import KINDS, parse_fault
 
 SEEDS = range(300)
 ENTRY, STOP = {"newClientOrderId": "m-mk3x1-1E0"}, {"clientAlgoId": "m-mk3x1-2S0"}

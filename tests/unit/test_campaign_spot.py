@@ -22,7 +22,7 @@ from live.rehearsal.campaign.spot_invariants import holdings_agree, spot_money, 
 from live.rehearsal.campaign.steps import SPOT_STEPS, Phase, answer_steps, event_steps, in_node, request_steps
 from live.rehearsal.campaign.timeline import episodes_of, sent_at, venue_orders
 from live.rehearsal.campaign.variants import VARIANTS
-from live.rehearsal.fault_script import parse_fault
+from live.rehearsal.faults.script import parse_fault
 from live.rehearsal.spot.specs import spot_spec
 from live.spot_limits import check_spot
 from tests.campaign_evidence import at, at_ms, audit_record, good, killed_once, moment, with_audit

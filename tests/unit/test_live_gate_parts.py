@@ -87,6 +87,14 @@ def test_the_wait_doubles_from_one_second_to_eight() -> None:
     assert waits.count("exit") == 0
 
 
+def test_what_is_urgent_waits_for_two_seconds_at_most() -> None:
+    waits = Backoff()
+    for secs in (1, 2, 2, 2):
+        waits.refused("stop0", 0, is_urgent=True)
+        assert waits.is_waiting("stop0", secs * SECOND - 1)
+        assert not waits.is_waiting("stop0", secs * SECOND)
+
+
 # -- budget ------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +120,15 @@ def test_what_was_used_is_what_was_sent_in_the_window(times: list[int], later: i
     now = max(times, default=0) + later
     for window in (SECOND, 10 * SECOND):
         assert budget.used(window, now) == sum(now - window < time <= now for time in times)
+
+
+def test_in_one_second_only_so_many_orders_go_before_entries_wait() -> None:
+    budget = OrderBudget([(10 * SECOND, 300)], per_sec=3)
+    for index in range(3):
+        assert budget.refuses(index) is None
+        budget.note(index)
+    assert budget.refuses(3) == ("order_budget", 3.0, 3.0)
+    assert budget.refuses(SECOND + 2) is None
 
 
 def test_without_limits_nothing_is_refused() -> None:

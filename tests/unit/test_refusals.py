@@ -32,6 +32,7 @@ def test_every_code_of_the_venue_is_read_and_of_the_kind_that_requests_see(shape
     ("reason", "kind"),
     [
         ("INFLIGHT_TIMEOUT", "network"),
+        ("NOT_FOUND_AT_VENUE", "venue"),
         ("RATE_LIMIT_EXCEEDED", "rate_limit"),
         ("MARKET_PRICE_UNAVAILABLE: BTCUSDT-PERP.BINANCE", "venue"),
         ("NOTIONAL_EXCEEDS_FREE_BALANCE: free=1 USDT", "account"),
@@ -53,7 +54,13 @@ def test_what_has_no_code_is_read_by_its_words(reason: str, kind: str) -> None:
 def test_a_stop_that_would_trigger_at_once_or_finds_no_margin_is_not_tried_again() -> None:
     for code in (-2021, -2019, -2015, -1111, -4045, -4142):
         assert not remedy(WS.format(code)).stop_again
-    for reason in ("INFLIGHT_TIMEOUT", WS.format(-1003), WS.format(-1008), WS.format(-4130)):
+    for reason in (
+        "INFLIGHT_TIMEOUT",
+        "NOT_FOUND_AT_VENUE",
+        WS.format(-1003),
+        WS.format(-1008),
+        WS.format(-4130),
+    ):
         assert remedy(reason).stop_again
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from configs.errors import ConfigError
-from live.rehearsal.auth import ApiKey, Keyring, check_time, payload_of, signed_text
 from live.rehearsal.errors import VenueError
+from live.rehearsal.serving.auth import ApiKey, Keyring, check_time, payload_of, signed_text
 from tests.rehearsal_server import ED_KEY, HMAC_KEY, READ_KEY, ed25519_pair, keys, sign_ed25519
 
 # The example of Binance's documentation on signed endpoints.

@@ -3,10 +3,8 @@
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
-
-from live.rehearsal.account import Position
-from live.rehearsal.events import AccountUpdate, MarginCall
+from live.rehearsal.futures.account import Position
+from live.rehearsal.futures.events import AccountUpdate, MarginCall
 from live.rehearsal.specs import BRACKETS
 from tests.hand_venue import (
     BTC,
@@ -377,12 +375,6 @@ def test_modes_change_only_without_orders_and_positions() -> None:
     buy(venue, "0.01")
     with refused(-4068):
         venue.set_position_mode("main", True)
-
-
-@pytest.mark.parametrize(("kind", "code"), [("CROSSED", -4046), ("ISOLATED", -1020), ("OTHER", -1130)])
-def test_margin_is_crossed_and_nothing_else(kind: str, code: int) -> None:
-    with refused(code):
-        hand_venue().set_margin_type("main", "BTCUSDT", kind)
 
 
 def test_transfers_are_income_and_at_most_what_is_available() -> None:

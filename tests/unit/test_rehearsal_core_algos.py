@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from live.rehearsal.book import Quote
-from live.rehearsal.venue import Venue
+from live.rehearsal.futures.venue import Venue
 from tests.hand_venue import (
     algo,
     buy,

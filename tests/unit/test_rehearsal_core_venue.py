@@ -7,9 +7,9 @@ import pytest
 
 from catalog.instruments import shipped_specs
 from live.rehearsal.book import Kline
-from live.rehearsal.events import OrderUpdate
+from live.rehearsal.futures.events import OrderUpdate
+from live.rehearsal.futures.venue import Venue
 from live.rehearsal.specs import SymbolSpec
-from live.rehearsal.venue import Venue
 from tests.hand_venue import (
     BTC,
     ETH,

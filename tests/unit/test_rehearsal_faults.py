@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from configs.errors import ConfigError
 from live.rehearsal.book import Depth, Kline, MarkPrice, Quote, Trade
-from live.rehearsal.fault_gates import Gate, make_random, turns
-from live.rehearsal.fault_script import (
+from live.rehearsal.faults.box import ScriptedFaults
+from live.rehearsal.faults.gates import Gate, make_random, turns
+from live.rehearsal.faults.script import (
     KINDS,
     FaultScript,
     Timing,
@@ -21,7 +22,6 @@ from live.rehearsal.fault_script import (
     parse_fault,
     parse_faults,
 )
-from live.rehearsal.faults import ScriptedFaults
 from live.rehearsal.ports import FaultBox, RequestFault
 
 START = 1_000_000

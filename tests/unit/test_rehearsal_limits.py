@@ -3,7 +3,7 @@
 import pytest
 
 from live.rehearsal.errors import VenueError
-from live.rehearsal.limits import Limits, RateLimiter
+from live.rehearsal.serving.limits import Limits, RateLimiter
 
 IP, ACCOUNT = "127.0.0.1", "main"
 MINUTE = 60_000

@@ -17,9 +17,9 @@ from catalog.store import Catalog
 from catalog.tick_store import write_recording
 from configs.errors import ConfigError, DataError
 from live.rehearsal.book import Depth, Funding, Kline, MarketEvent, MarkPrice, Quote, Trade
-from live.rehearsal.market import MarketSettings, ReplayMarket, closed_klines, symbol_events
-from live.rehearsal.market_feeds import CatalogFeed, SyntheticFeed
-from live.rehearsal.market_path import MinuteBar, minute_path, minute_rng
+from live.rehearsal.market.feeds import CatalogFeed, SyntheticFeed
+from live.rehearsal.market.path import MinuteBar, minute_path, minute_rng
+from live.rehearsal.market.replay import MarketSettings, ReplayMarket, closed_klines, symbol_events
 from tests.catalogs import BTC, JUNE, MINUTE_NS, bars, catalog_with, funding
 from tests.tapes import T0, make_tape
 

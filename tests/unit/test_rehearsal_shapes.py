@@ -17,7 +17,7 @@ import websocket
 
 from live.rehearsal.book import Funding
 from live.rehearsal.ports import Delivery, NoFaults
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.server import ServerThread
 from tests.rehearsal_server import (
     START_MS,
     D,

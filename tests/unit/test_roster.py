@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 
+from actors.state_file import StateFile
 from configs.errors import ConfigError
 from configs.load import load_run
 from configs.schema import RunConfig
 from live.operate.roster import ROSTER_FILE, Roster, RosterBook
+from strategies.memory import TradeMemory
+from strategies.open_trade import OpenTrade
+from strategies.trade import PlanState
+from strategies.values import Approved
 from tests.live_nodes import run_file
 
 BTC, ETH = "BTCUSDT-PERP.BINANCE", "ETHUSDT-PERP.BINANCE"
@@ -128,3 +133,35 @@ def test_what_cannot_be_is_not_written(tmp_path: Path) -> None:
         book.keep(bad)
     assert (tmp_path / ROSTER_FILE).read_bytes() == before
     assert book.roster == roster
+
+
+def _remember(folder: Path, label: str, **more: Any) -> Path:
+    path = folder / f"trade-{label}.json"
+    StateFile(path, TradeMemory).write(TradeMemory(ETH, **more))
+    return path
+
+
+def test_the_roster_is_not_forgotten_while_one_that_would_be_gone_has_a_trade(tmp_path: Path) -> None:
+    run, roster = _two(tmp_path)
+    RosterBook(tmp_path, run).keep(roster)
+    plan = PlanState(1, 600_000, 588_000)
+    approved = Approved(1, 0.5, 0.02, None, 0.5, 100.0, "risk", {})
+    _remember(tmp_path, "second", trade=OpenTrade(approved, plan, (), 1, 5))
+    with pytest.raises(ConfigError, match="second has a trade open"):
+        RosterBook(tmp_path, run, forget=True)
+    assert _labels(RosterBook(tmp_path, run).run) == ["momentum", "second"]
+    _remember(tmp_path, "second", flat_since=1)
+    book = RosterBook(tmp_path, run, forget=True)
+    assert _labels(book.run) == ["momentum"]
+    assert not book.is_changed
+
+
+def test_a_start_forgets_what_those_remembered_who_trade_no_more(tmp_path: Path) -> None:
+    run, roster = _two(tmp_path)
+    own, stray = _remember(tmp_path, "momentum"), _remember(tmp_path, "heir")
+    RosterBook(tmp_path, run)
+    assert stray.exists()  # without a roster it may be another run file that knows it
+    RosterBook(tmp_path, run).keep(roster)
+    RosterBook(tmp_path, run)
+    assert own.exists()
+    assert not stray.exists()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from live.rehearsal.ports import Delivery, NoFaults
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.server import ServerThread
 from live.rehearsal.spot.specs import spot_spec_of_entry
 from tests.rehearsal_server import Rest, kline, socket
 from tests.spot_server import API, ask, make_spot_server, quote, spot_running, spot_spec, trade

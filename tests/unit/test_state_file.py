@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -122,8 +123,92 @@ def test_a_disk_that_refuses_fails_the_run_and_leaves_the_old_state(tmp_path: Pa
     assert file.read() == Book(1)
 
 
+def test_a_write_that_does_not_wait_is_read_at_once(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "deep" / "state.json", Book)
+    for number in range(20):
+        file.write(Book(number), waits=False)
+        assert StateFile(file.path, Book).read() == Book(number)
+
+
+def test_what_was_not_waited_for_takes_the_files_name_once_it_is_on_the_disk(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1))
+    file.write(Book(2), waits=False)
+    file.settle()
+    assert stored(file.path)["state"] == {"number": 2, "share": None, "names": {}}
+    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+    file.settle()  # by its thread, which comes later
+    assert file.read() == Book(2)
+
+
+def test_a_write_that_waits_counts_after_one_that_does_not(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1), waits=False)
+    file.write(Book(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+    assert file.read() == Book(2)
+
+
+def test_a_thread_puts_what_was_not_waited_for_on_the_disk(tmp_path: Path) -> None:
+    file, deadline = StateFile(tmp_path / "state.json", Book), time.monotonic() + 20.0
+    file.write(Book(1), waits=False)
+    while not file.path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert file.read() == Book(1)
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, _binary, lambda _: b""])
+def test_a_neighbour_that_a_power_cut_has_damaged_counts_for_nothing(tmp_path: Path, damage: object) -> None:
+    file, beside = StateFile(tmp_path / "state.json", Book), tmp_path / "state.json.next"
+    file.write(Book(7))
+    beside.write_bytes(damage(file.path.read_bytes()))  # type: ignore[operator]
+    assert file.read() == Book(7)
+
+
+def test_a_whole_neighbour_counts_before_the_file_and_is_refused_by_its_name(tmp_path: Path) -> None:
+    file, beside = StateFile(tmp_path / "state.json", Book), tmp_path / "state.json.next"
+    file.write(Book(1))
+    other = StateFile(tmp_path / "other.json", Book)
+    other.write(Book(2))
+    beside.write_bytes(other.path.read_bytes())
+    assert file.read() == Book(2)
+    beside.write_bytes(_version(other.path.read_bytes()))
+    with pytest.raises(DataError, match=r"state\.json\.next has version 2"):
+        file.read()
+
+
+def test_nothing_is_left_of_a_state_that_was_removed(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1))
+    file.write(Book(2), waits=False)
+    file.remove()
+    file.settle()
+    assert file.read() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_disk_refuses_later_fails_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1), waits=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        file.settle()
+    with pytest.raises(RunFailedError, match="No space left"):
+        file.write(Book(2), waits=False)
+    assert file.read() == Book(2)  # all the same: it is only not known to be on the disk
+    file.write(Book(3), waits=False)
+    assert file.read() == Book(3)
+
+
 WRITER = """
 import sys
+import time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.unit.test_state_file import Book
@@ -131,27 +216,33 @@ from actors.state_file import StateFile
 file, number = StateFile(Path({path!r}), Book), 0
 while True:
     number += 1
-    file.write(Book(number, number / 3, {{str(k): number for k in range(200)}}))
+    file.write(Book(number, number / 3, {{str(k): number for k in range(200)}}), waits={waits})
     if number == 3:
         print("writing", flush=True)
 """
 
 
+@pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("wait", [0, 40, 200])
-def test_kill_9_in_the_middle_of_writing_leaves_a_whole_state(tmp_path: Path, wait: int) -> None:
+def test_kill_9_in_the_middle_of_writing_leaves_a_whole_state(
+    tmp_path: Path, wait: int, *, waits: bool
+) -> None:
     path = tmp_path / "state.json"
-    code = WRITER.format(root=str(ROOT), path=str(path))
+    code = WRITER.format(root=str(ROOT), path=str(path), waits=waits)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"writing\n"
-        reader, seen = StateFile(path, Book), set()
+        reader, seen, last = StateFile(path, Book), set(), 0
         while len(seen) <= wait:  # whole at every moment, not only after the kill
             value = reader.read()
             assert value is not None
-            seen.add(value.number)
+            assert value.number >= last  # and never an older one again
+            last = value.number
+            seen.add(last)
         os.kill(writer.pid, signal.SIGKILL)
     value = StateFile(path, Book).read()
     assert value is not None
+    assert value.number >= last
     assert value.share == value.number / 3
     assert set(value.names.values()) == {value.number}
     StateFile(path, Book).write(Book(0))

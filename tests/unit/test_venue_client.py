@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from configs.errors import ConfigError
-from live.rehearsal.limits import Limits
 from live.rehearsal.ports import RequestFault
-from live.rehearsal.server import ServerThread
+from live.rehearsal.serving.limits import Limits
+from live.rehearsal.serving.server import ServerThread
 from live.venue.client import ClientLimits, VenueClient
 from live.venue.errors import VenueRequestError, classify
 from live.venue.signing import Signer
@@ -37,22 +37,6 @@ from tests.rehearsal_server import (
 D = Decimal
 QUICK = ClientLimits(connect_secs=1, read_secs=0.3, request_secs=1, pause_secs=0.01)
 ALGOS = API + "openAlgoOrders"
-
-
-@pytest.fixture
-def faults() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def clock() -> Skewed:
-    return Skewed()
-
-
-@pytest.fixture
-def thread(faults: Script, clock: Skewed) -> Iterator[ServerThread]:
-    with running(make_server(faults=faults, clock=clock)) as server:
-        yield server
 
 
 def client_of(
@@ -171,6 +155,21 @@ def test_orders_in_the_book_are_listed_and_cancelled(thread: ServerThread, clien
     with pytest.raises(VenueRequestError) as error:
         client.cancel("BTCUSDT", first.order_id)
     assert refused(error) == ("logic", -2011)
+
+
+def test_fills_come_after_a_number_or_a_time_with_their_fees(
+    thread: ServerThread, client: VenueClient
+) -> None:
+    buy(thread, "0.02")
+    client.reduce_at_market("BTCUSDT", "SELL", D("0.015"), "part")
+    client.reduce_at_market("BTCUSDT", "SELL", D("0.005"), "rest")
+    fills = client.fills("BTCUSDT")
+    assert [fill.signed for fill in fills] == [D("0.02"), D("-0.015"), D("-0.005")]
+    assert {fill.commission_asset for fill in fills} == {"USDT"}
+    assert all(fill.commission == fill.price * fill.quantity * D("0.0005") for fill in fills)
+    assert client.fills("BTCUSDT", after=fills[0].id) == fills[1:]
+    assert client.fills("BTCUSDT", since_ns=fills[0].time * 1_000_000) == fills
+    assert client.fills("BTCUSDT", since_ns=(fills[-1].time + 1) * 1_000_000) == ()
 
 
 def test_leverage_and_margin_type_are_set_and_what_is_so_already_is_no_error(client: VenueClient) -> None:

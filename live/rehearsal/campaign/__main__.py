@@ -4,6 +4,8 @@
     python -m live.rehearsal.campaign --count 50 --jobs 4 --first-seed 200
     python -m live.rehearsal.campaign --market spot                   150 scenarios on spot
     python -m live.rehearsal.campaign --seed 217 --out runs/replay    one again, told in full, everything kept
+    python -m live.rehearsal.campaign --seed 217 --mutant stop_late   with a broken node: it must fail
+    python -m live.rehearsal.campaign --mutants --out runs/mutants    every broken node, until it is accused
 
 Exit 0: every invariant held in every scenario; 1: not. A failed scenario leaves its evidence, with the node's
 state, audit and output, in DIR/failed/SEED.
@@ -22,15 +24,18 @@ import msgspec
 import typer
 
 from configs.console import command_app, emit_json, err, out, run_app
-from configs.errors import RunFailedError
+from configs.errors import InputError, RunFailedError
+from live.rehearsal.campaign.kill_table import kill_table, print_kills
+from live.rehearsal.campaign.model import make_models
+from live.rehearsal.campaign.mutants import MUTANTS
 from live.rehearsal.campaign.nodes import Nodes
 from live.rehearsal.campaign.pool import play_all
 from live.rehearsal.campaign.report import print_result, print_summary
 from live.rehearsal.campaign.results import Result, summarise
 from live.rehearsal.campaign.scenario import Kind
 from live.rehearsal.campaign.variants import VARIANTS
-from live.rehearsal.campaign.worker import play_seed
-from live.rehearsal.campaign.zygote import fork_zygote, prepare
+from live.rehearsal.campaign.worker import Task, play_seed
+from live.rehearsal.campaign.zygote import fork_zygote, prepare, run_apart
 
 __all__ = ["main"]
 
@@ -51,16 +56,30 @@ def main(
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Results and failures.")] = Path(
         "runs/campaign"
     ),
+    mutant: Annotated[
+        str | None, typer.Option(help="Break every node in this way (mutants.py): something must accuse it.")
+    ] = None,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Play every broken node: each must be accused.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one object.")] = False,
 ) -> None:
     """Play the campaign, or one scenario of it."""
+    if mutant is not None and mutant not in MUTANTS:
+        raise InputError(f"there is no mutant {mutant!r}: {', '.join(MUTANTS)}")
     folder.mkdir(parents=True, exist_ok=True)
     prepare()
+    models = folder / "models"
+    if market == "um":
+        make_models(models, run_apart)
+    if mutants:
+        _play_mutants(folder, models, as_json=as_json)
+        return
     if seed is not None:
-        _play_one(seed, folder, market, as_json=as_json)
+        _play_one(seed, Task(folder, models, market, mutant), as_json=as_json)
         return
     seeds = range(first_seed, first_seed + (count or VARIANTS[market].scenarios))
-    results = _play_many(seeds, jobs, folder, market)
+    results = _play_many(seeds, jobs, Task(folder / "failed", models, market, mutant))
     summary = summarise(results)
     (folder / "results.json").write_bytes(
         msgspec.json.format(msgspec.json.encode({"summary": summary, "results": results}))
@@ -69,31 +88,49 @@ def main(
         emit_json(msgspec.to_builtins(summary))
     else:
         print_summary(summary)
+    if summary.shortfalls:
+        raise RunFailedError("; ".join(summary.shortfalls))
     if summary.failed:
         raise RunFailedError(f"{summary.failed} of {summary.scenarios} scenarios failed: {folder / 'failed'}")
 
 
-def _play_one(seed: int, folder: Path, market: Kind, *, as_json: bool) -> None:
+def _play_one(seed: int, task: Task, *, as_json: bool) -> None:
     async def run() -> Result:
-        nodes = Nodes(zygote)
+        nodes = Nodes(zygote, task.models)
         try:
-            return await play_seed(seed, nodes, folder, market, keep_all=True)
+            return await play_seed(seed, nodes, task, keep_all=True)
         finally:
             nodes.close()
 
     if not as_json:
-        out.print_json(msgspec.json.encode(VARIANTS[market].scenario_of(seed)).decode())
-    zygote, _ = fork_zygote()
+        out.print_json(msgspec.json.encode(VARIANTS[task.kind].scenario_of(seed)).decode())
+    zygote, _ = fork_zygote(task.mutant)
     result = asyncio.run(run())
     if as_json:
         emit_json(msgspec.to_builtins(result))
     else:
-        print_result(result, folder / str(seed))
+        print_result(result, task.keep / str(seed))
     if result.violations:
         raise RunFailedError(f"seed {seed}: {', '.join(sorted({v.invariant for v in result.violations}))}")
 
 
-def _play_many(seeds: range, jobs: int, folder: Path, market: Kind) -> list[Result]:
+def _play_mutants(folder: Path, models: Path, *, as_json: bool) -> None:
+    kills = []
+    for kill in kill_table(folder, models):
+        kills.append(kill)
+        text = f"{kill.mutant}: {', '.join(kill.accusers) or 'not accused'} ({len(kill.seeds)} seeds)"
+        err.print(text, markup=False, highlight=False)
+    (folder / "mutants.json").write_bytes(msgspec.json.format(msgspec.json.encode(kills)))
+    if as_json:
+        emit_json({"mutants": msgspec.to_builtins(kills)})
+    else:
+        print_kills(kills)
+    alive = [kill.mutant for kill in kills if not kill.is_dead]
+    if alive:
+        raise RunFailedError(f"{len(alive)} of {len(kills)} mutants survive: {', '.join(alive)}")
+
+
+def _play_many(seeds: range, jobs: int, task: Task) -> list[Result]:
     results: list[Result] = []
     began = told = time.monotonic()
 
@@ -105,7 +142,7 @@ def _play_many(seeds: range, jobs: int, folder: Path, market: Kind) -> list[Resu
             text = f"{len(results)} of {len(seeds)} scenarios after {told - began:.0f} s, {failed} failed"
             err.print(text, markup=False, highlight=False)
 
-    for result in play_all(seeds, jobs, folder / "failed", market, idle=tell):
+    for result in play_all(seeds, jobs, task, idle=tell):
         results.append(result)
         for violation in result.violations:
             text = f"seed {result.seed}: {violation.invariant}: {violation.detail}"

@@ -130,6 +130,7 @@ class Evidence:
     node came to rest within the time allowed after all faults were taken back: holding with a stop and
     nothing else open but targets, or flat with nothing open. On spot the ledger is that of
     `spot_evidence.spot_ledger_of`, and `trade_walls` has when each trade was told (ns), by trade id.
+    `forecasts` is what the scenario's model says offline of the venue's bars: by symbol and close (ns UTC).
     """
 
     scenario: Scenario
@@ -147,6 +148,7 @@ class Evidence:
     audit_unreadable: int
     node_view: NodeView
     trade_walls: Mapping[int, int] = field(default_factory=dict)
+    forecasts: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 class Violation(NamedTuple):

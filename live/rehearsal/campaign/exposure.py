@@ -3,7 +3,8 @@
 Measured at the venue, on the wall clock, from the change that began it to the change that ended it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from live.rehearsal.campaign.evidence import Bare, Evidence, Moment, Violation
@@ -11,8 +12,8 @@ from live.rehearsal.campaign.timeline import (
     SECOND_NS,
     Span,
     class_spans,
+    covered_by,
     dead_spans,
-    fault_spans,
     overlap_ns,
     states,
 )
@@ -20,10 +21,12 @@ from live.rehearsal.campaign.timeline import (
 __all__ = [
     "BARE_SECS",
     "FAULT_GRACE_SECS",
+    "NEAR_GRACE_SECS",
     "ORPHAN_SECS",
     "RESTART_GRACE_SECS",
     "Orphaned",
     "covered",
+    "excuses",
     "no_orphans",
     "orphaned",
     "unprotected",
@@ -32,6 +35,13 @@ __all__ = [
 BARE_SECS = 2.0  # the longest that a position may be bare with neither a fault nor a kill to blame
 ORPHAN_SECS = 2.0  # the same, of orders left when flat
 FAULT_GRACE_SECS = 12.0  # lost events are found again by the engine's checks, some ten seconds later
+NEAR_GRACE_SECS = 2.0  # of a fault that hides nothing from the node
+_HIDES_NOTHING = frozenset(
+    ("stale_quotes", "cross_quotes", "move_mark", "jump_price", "slice_fills", "skew_clock", "halt_symbol")
+)
+_MARKET_CLASSES = frozenset(
+    ("drop_market", "delay_market", "duplicate_market", "reorder_market", "close_market", "duplicate_user")
+)
 RESTART_GRACE_SECS = 2.0
 
 
@@ -79,12 +89,16 @@ def orphaned(evidence: Evidence) -> list[Orphaned]:
 
 
 def covered(evidence: Evidence) -> list[Violation]:
-    """No position is bare for more than `BARE_SECS` without fault or kill to blame, and none at the end."""
+    """No position is bare for more than `BARE_SECS` without fault or kill to blame, and none at the end.
+
+    And on futures a stop that is there is not given up: a position that has not changed is never bare again,
+    however shortly.
+    """
     found = []
-    excuses = _excuses(evidence)
+    spans = excuses(evidence)
     for bare in unprotected(evidence):
         span = _span(bare.begun_ns, bare.secs)
-        blame = (span.ended_ns - span.begun_ns - overlap_ns(span, excuses)) / SECOND_NS
+        blame = (span.ended_ns - span.begun_ns - overlap_ns(span, spans)) / SECOND_NS
         if blame > BARE_SECS:
             why = f"{', '.join(bare.fault_kinds) or 'no fault'}{', a kill' if bare.had_kill else ''}"
             text = f"{bare.symbol} was bare for {bare.secs:.3f} s, {blame:.3f} s without an excuse ({why})"
@@ -93,7 +107,18 @@ def covered(evidence: Evidence) -> list[Violation]:
         if _is_bare(moments[-1]):
             text = f"{symbol} holds {moments[-1].position} without a stop at the end"
             found.append(Violation("covered", text, moments[-1].wall_ns))
-    return found
+    return [*found, *_given_up(evidence, spans)]
+
+
+def _given_up(evidence: Evidence, spans: Sequence[Span]) -> Iterator[Violation]:
+    if evidence.scenario.kind != "um":  # on spot a list that moves is cancelled first
+        return
+    for symbol, moments in states(evidence).items():
+        for before, now in pairwise(moments):
+            is_same = before.position == now.position != 0
+            if is_same and before.stop_covers and not now.stop_covers and not covered_by(now.wall_ns, spans):
+                text = f"{symbol}: the stop of {now.position} was given up ({now.what})"
+                yield Violation("covered", text, now.wall_ns)
 
 
 def no_orphans(evidence: Evidence) -> list[Violation]:
@@ -103,10 +128,10 @@ def no_orphans(evidence: Evidence) -> list[Violation]:
     orders at the end of a life that said it was flat are.
     """
     found = []
-    excuses = _excuses(evidence)
+    spans = excuses(evidence)
     for orphan in orphaned(evidence):
         span = _span(orphan.begun_ns, orphan.secs)
-        blame = (span.ended_ns - span.begun_ns - overlap_ns(span, excuses)) / SECOND_NS
+        blame = (span.ended_ns - span.begun_ns - overlap_ns(span, spans)) / SECOND_NS
         if blame > ORPHAN_SECS:
             text = f"{orphan.symbol} was flat with {orphan.orders} orders left for {orphan.secs:.3f} s"
             found.append(Violation("no_orphans", text, orphan.begun_ns))
@@ -141,9 +166,18 @@ def _spans(moments: Sequence[Moment], holds: Callable[[Moment], bool], end_ns: i
     return spans
 
 
-def _excuses(evidence: Evidence) -> list[Span]:
-    dead = dead_spans(evidence, round(RESTART_GRACE_SECS * SECOND_NS))
-    return dead + [span for _, span in fault_spans(evidence, round(FAULT_GRACE_SECS * SECOND_NS))]
+def excuses(evidence: Evidence) -> list[Span]:
+    """When something was to blame: no node, one just started, a fault at work or what it has hidden.
+
+    What a fault of the market or its data has done is over with it; only what keeps requests, answers or the
+    account's own events from the node is found as late as `FAULT_GRACE_SECS`.
+    """
+    spans = dead_spans(evidence, round(RESTART_GRACE_SECS * SECOND_NS))
+    for fault in evidence.faults:
+        is_near = fault.kind in _HIDES_NOTHING or fault.name.rpartition("-")[0] in _MARKET_CLASSES
+        grace_ns = round((NEAR_GRACE_SECS if is_near else FAULT_GRACE_SECS) * SECOND_NS)
+        spans.append(Span(fault.begun_ns, fault.ended_ns + grace_ns))
+    return spans
 
 
 def _touch(one: Span, other: Span) -> bool:

@@ -11,18 +11,31 @@ from typing import NamedTuple
 
 from live.rehearsal.campaign.evidence import Bare
 
-__all__ = ["KILL", "NO_FAULT", "TARGET_SECS", "Row", "by_class", "quantile", "rows", "to_markdown"]
+__all__ = [
+    "FEWEST",
+    "KILL",
+    "NO_FAULT",
+    "TARGET_SECS",
+    "Row",
+    "by_class",
+    "cells",
+    "quantile",
+    "rows",
+    "to_markdown",
+]
 
 TARGET_SECS = 0.25
 NO_FAULT = "no fault"
 KILL = "around a kill"
-_HEAD = ("class", "times", "p50 ms", "p95 ms", "p99 ms", "longest ms", "under 250 ms")
+FEWEST = {0.5: 1, 0.95: 20, 0.99: 100}  # times below which a quantile would be the longest one again
+_HEAD = ("class", "p50 ms", "p95 ms", "p99 ms", "longest ms (of n times)", "under 250 ms")
 
 
 class Row(NamedTuple):
     """One class: how many times, quantiles and the longest in seconds, and the share below the target.
 
-    `share` is in [0, 1]. Without a time all numbers but the count are NaN.
+    `share` is in [0, 1]. Without a time all numbers but the count are NaN, as is a quantile of too few times
+    (`FEWEST`).
     """
 
     name: str
@@ -75,20 +88,23 @@ def rows(times: Iterable[Bare], *, most_kinds: int = 1) -> list[Row]:
 def to_markdown(table: Iterable[Row], totals: Mapping[str, object] | None = None) -> str:
     """The table for a document; `totals` are further lines, name and value, under it."""
     lines = [_line(_HEAD), _line(("---", *("---:",) * (len(_HEAD) - 1)))]
-    for row in table:
-        times = (row.p50, row.p95, row.p99, row.longest)
-        share = "-" if math.isnan(row.share) else f"{100.0 * row.share:.1f} %"
-        lines.append(_line((row.name, str(row.times), *(_ms(secs) for secs in times), share)))
+    lines += [_line(cells(row)) for row in table]
     lines += ["", *(f"- {name}: {value}" for name, value in totals.items())] if totals else []
     return "\n".join(lines) + "\n"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text: name, p50, p95, p99, the longest with how many times there were, the share."""
+    share = "-" if math.isnan(row.share) else f"{100.0 * row.share:.1f} %"
+    quantiles = (_ms(secs) for secs in (row.p50, row.p95, row.p99))
+    return (row.name, *quantiles, f"{_ms(row.longest)} ({row.times})", share)
 
 
 def _row(name: str, secs: Sequence[float]) -> Row:
     share = sum(value < TARGET_SECS for value in secs) / len(secs) if secs else math.nan
     longest = max(secs, default=math.nan)
-    return Row(
-        name, len(secs), quantile(secs, 0.5), quantile(secs, 0.95), quantile(secs, 0.99), longest, share
-    )
+    p50, p95, p99 = (quantile(secs, q) if len(secs) >= n else math.nan for q, n in FEWEST.items())
+    return Row(name, len(secs), p50, p95, p99, longest, share)
 
 
 def _ms(secs: float) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "COMBINED",
     "FAULT_CYCLE",
     "KILL_CYCLE",
+    "MODEL",
     "NONE",
     "SIGNAL",
     "make_ending",
@@ -27,6 +28,7 @@ __all__ = [
     "run_file",
     "scenario_of",
     "shares",
+    "with_limits",
 ]
 
 NONE = "none"
@@ -43,6 +45,17 @@ SIGNAL = {
     "max_volatility_ratio": 10.0,
     "require_breakout": False,
 }
+# a model that nothing holds back: every forecast is an opinion
+_WITH_MODEL = {
+    "use": "ml_basic",
+    "model": "direction",
+    "signal": {"threshold": 0.5001, "full_confidence": 0.51},
+}
+MODEL: dict[str, Any] = {
+    "name": "direction",
+    "label": {"horizon_bars": 6, "take_profit_pct": 0.3, "stop_loss_pct": 0.3, "cost_bps": 2},
+}
+_MODEL_SHARE = 0.15
 _MOST = {"preflight": 12, "connecting": 1, "reconciling": 3, "cancel_received": 3}
 
 
@@ -61,6 +74,7 @@ def scenario_of(seed: int) -> Scenario:
     random = Random(seed)
     fault, step = FAULT_CYCLE[seed % len(FAULT_CYCLE)], KILL_CYCLE[seed % len(KILL_CYCLE)]
     symbols = _SYMBOLS if random.random() < 0.25 else random.sample(_SYMBOLS, 1)
+    has_model = len(symbols) == 1 and Random(f"model {seed}").random() < _MODEL_SHARE
     trading_secs = round(random.uniform(5.0, 9.0), 1)
     market = make_market(random, step)
     classes: tuple[str, ...] = () if fault == NONE else (fault,)
@@ -72,7 +86,7 @@ def scenario_of(seed: int) -> Scenario:
         balance="100000",
         leverage=5,
         market=market,
-        run=_run(random, tuple(symbols), step),
+        run=with_limits(_run(random, tuple(symbols), step, has_model=has_model), seed),
         moves=make_moves(random, tuple(symbols), trading_secs, step),
         faults=make_faults(
             classes, random, speed=market.speed, symbols=tuple(symbols), trading_secs=trading_secs
@@ -82,6 +96,7 @@ def scenario_of(seed: int) -> Scenario:
         ending=make_ending(random, step),
         fault_classes=classes,
         kill_steps=() if step == NONE else (step,),
+        has_model=has_model,
     )
 
 
@@ -133,9 +148,12 @@ def _kill(random: Random, step: str, trading_secs: float) -> Kill:
 # -- the run file -------------------------------------------------------------------------------------------
 
 
-def _run(random: Random, symbols: tuple[str, ...], step: str) -> dict[str, Any]:
+def _run(random: Random, symbols: tuple[str, ...], step: str, *, has_model: bool) -> dict[str, Any]:
     strategies = [_strategy(random, symbol, step) for symbol in symbols]
-    return run_file(strategies, {"starting_balance": 100_000.0, "leverage": 5.0})
+    if has_model:
+        strategies = [strategy | _WITH_MODEL for strategy in strategies]
+    run = run_file(strategies, {"starting_balance": 100_000.0, "leverage": 5.0})
+    return run | {"models": [MODEL]} if has_model else run
 
 
 def run_file(strategies: list[dict[str, Any]], venue: dict[str, float]) -> dict[str, Any]:
@@ -150,9 +168,35 @@ def run_file(strategies: list[dict[str, Any]], venue: dict[str, float]) -> dict[
         },
         "strategies": strategies,
         # the rehearsal's minutes are shorter than the node's
-        "risk": {"mode_max_age_secs": 1e6, "kill_switch": {"stale_data_pause_secs": None}},
+        "risk": {"kill_switch": {"stale_data_pause_secs": None}},
         "venue": venue,
     }
+
+
+def with_limits(run: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The run with limits so tight that they are met, for a third of the seeds.
+
+    They have random numbers of their own: what else a seed plays does not depend on them.
+    """
+    random = Random(f"limits {seed}")
+    kind = random.choice(("share", "streak", "day_loss", "halt", "entries", *(NONE,) * 10))
+    if kind == "share":
+        share = round(random.uniform(2.0, 6.0), _DECIMALS)
+        sized = [s | {"sizing": s["sizing"] | {"max_position_pct": share}} for s in run["strategies"]]
+        return run | {"strategies": sized}
+    lost = round(random.uniform(0.05, 0.25), _DECIMALS)
+    day: dict[str, dict[str, Any]] = {
+        "streak": {"loss_streak": random.randint(2, 3)},
+        "day_loss": {"max_loss_pct": lost},
+        "entries": {"max_entries_hour": random.randint(2, 3)},
+    }
+    risk = run["risk"]
+    if kind in day:
+        return run | {"risk": risk | {"day": day[kind]}}
+    if kind == "halt":
+        tight = {"max_daily_loss_pct": lost, "max_rejections": 1}
+        return run | {"risk": risk | {"kill_switch": risk["kill_switch"] | tight}}
+    return run
 
 
 def _strategy(random: Random, symbol: str, step: str) -> dict[str, Any]:

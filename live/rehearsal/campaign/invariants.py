@@ -14,7 +14,16 @@ from typing import Any
 from configs.trading import RiskConfig, SizingConfig
 from live.rehearsal.campaign.evidence import Evidence, Life, Moment, Request, Violation
 from live.rehearsal.campaign.exposure import FAULT_GRACE_SECS, covered, no_orphans
+from live.rehearsal.campaign.forecasting import forecasts_agree
 from live.rehearsal.campaign.keeping import audit_complete, money, risk_across_restarts
+from live.rehearsal.campaign.limits import limits_kept, profits_told
+from live.rehearsal.campaign.protection import (
+    orders_serve,
+    plans_survive,
+    positions_within,
+    stops_stand_right,
+    targets_fit,
+)
 from live.rehearsal.campaign.timeline import (
     SECOND_NS,
     Episode,
@@ -25,6 +34,7 @@ from live.rehearsal.campaign.timeline import (
     episodes_of,
     fault_spans,
     fills_of,
+    has_forgotten,
     instrument_symbol,
     is_near_kill,
     opening_orders,
@@ -52,8 +62,8 @@ __all__ = [
 
 ZERO = Decimal(0)
 _TOLD_NS = SECOND_NS  # what the venue did may be so long under way to the node
-_LOST_NS = 1_500_000_000  # of the audit stream, by a kill
-_APPROVED_NS = 60 * SECOND_NS
+_LOST_NS = SECOND_NS  # of the audit stream, by a kill
+_APPROVED_NS = 5 * SECOND_NS
 _EQUITY_SLACK = Decimal("1.005")
 _BARS_BACK = 10
 _NOTIONAL_SLACK = Decimal("0.95")
@@ -72,11 +82,13 @@ _MALFORMED = frozenset(range(-1130, -1099)) - {-1112}  # that one is an empty bo
 _CLOCK_CODES = (-1021, -1022)
 _TOO_MANY = (418, 429)
 _LASTING = {
-    "change_filters": _LIMIT_CODES | _SPOT_LIMIT_CODES,
     "halt_symbol": frozenset((-1013,)),  # on spot the market is closed
     "restart_venue": frozenset((-1013,)),
     "skew_clock": frozenset(_CLOCK_CODES),
 }
+_RULE_CODES = frozenset((-1013, -1111, -4003, -4004, -4005, -4013, -4014, -4023, -4164))
+_LEARNT_NS = 3 * SECOND_NS
+_MOVING = ("jump_price", "move_mark")
 _GOOD = ("flat", "protected")
 
 
@@ -99,30 +111,33 @@ def positions_agree(evidence: Evidence) -> list[Violation]:
     """What the node last believed to hold is what the venue had then, or up to a second before.
 
     A node that was stopped while the engine's checks had not yet found what a fault hid, and that said it was
-    unsettled, is excused.
+    unsettled, is excused of the symbols whose position last changed while a fault was at work.
     """
     view = evidence.node_view
+    hidden = set[str]()
     if evidence.lives and evidence.lives[-1].outcome == "unsettled" and view.wall_ns is not None:
-        spans = [span for _, span in fault_spans(evidence, round(FAULT_GRACE_SECS * SECOND_NS))]
-        if covered_by(view.wall_ns, spans):
-            return []
+        hidden = set(_hidden_by_faults(evidence, view.wall_ns))
     if view.wall_ns is None:
         traded = any(life.ready_ns is not None and life.exit_code == 0 for life in evidence.lives)
         return [Violation("positions_agree", "the node never wrote its books")] if traded else []
     believed = {instrument_symbol(name): amount for name, amount in view.positions.items()}
     found = []
     for symbol, moments in states(evidence).items():
-        had = _positions_at(moments, view.wall_ns)
-        if believed.get(symbol, ZERO) not in had:
+        had = positions_within(moments, view.wall_ns, _TOLD_NS)
+        if symbol not in hidden and believed.get(symbol, ZERO) not in had:
             text = f"{symbol}: the node believes {believed.get(symbol, ZERO)}, the venue has {had[-1]}"
             found.append(Violation("positions_agree", text, view.wall_ns))
     return found
 
 
-def _positions_at(moments: list[Moment], wall_ns: int) -> list[Decimal]:
-    before = state_at(moments, wall_ns - _TOLD_NS)
-    recent = [m.position for m in moments if wall_ns - _TOLD_NS < m.wall_ns <= wall_ns]
-    return [ZERO if before is None else before.position, *recent]
+def _hidden_by_faults(evidence: Evidence, wall_ns: int) -> Iterator[str]:
+    """The symbols whose newest change the node cannot have been told of, and not found out since."""
+    for symbol, moments in states(evidence).items():
+        changes = [b.wall_ns for a, b in pairwise(moments) if a.position != b.position]
+        newest = max((at_ns for at_ns in changes if at_ns <= wall_ns), default=0)
+        is_hidden = covered_by(newest, [span for _, span in fault_spans(evidence, SECOND_NS)])
+        if is_hidden and wall_ns - newest <= FAULT_GRACE_SECS * SECOND_NS:
+            yield symbol
 
 
 def never_reversed(evidence: Evidence) -> list[Violation]:
@@ -309,23 +324,42 @@ def within_filters(evidence: Evidence) -> list[Violation]:
     """No request is refused for a filter, a limit or its form, or too many, and no order taken is outside.
 
     A refusal that a fault made is not the node's doing; nor is one by rules that a fault has changed in
-    flight, or of a time stamp while the clock is skewed. A price too far from the mark may be the mark's
-    doing, which jumped: told is only one that is sent again.
+    flight, for three seconds from the first (then the node knows them), or of a time stamp while the clock is
+    skewed. A price too far from the mark is the mark's doing within three seconds of a jump, once a price.
     """
     excuses = fault_spans(evidence, SECOND_NS)
     codes = _LIMIT_CODES if evidence.scenario.kind == "um" else _SPOT_LIMIT_CODES
     refused = [r for r in evidence.requests if _is_refused(r, codes) and not _is_excused(r, excuses)]
-    times = Counter(_wish(r) for r in refused)
+    refused = _unlearned(refused, excuses)
+    times, jumps = Counter(_wish(r) for r in refused), _jumps(evidence)
     found = [
         Violation("within_filters", f"{r.method} {r.path} was refused with {r.code} ({r.status})", r.wall_ns)
         for r in refused
-        if r.code not in _FAR_CODES or times[_wish(r)] > 1
+        if r.code not in _FAR_CODES or times[_wish(r)] > 1 or not covered_by(r.wall_ns, jumps)
     ]
     for order in venue_orders(evidence):
         what = None if order.forced or order.set_off else _outside(order, evidence.specs[order.symbol])
         if what is not None:
             found.append(Violation("within_filters", f"{order.symbol}: {order.client_id} {what}"))
     return found
+
+
+def _unlearned(refused: list[Request], excuses: list[tuple[str, Span]]) -> list[Request]:
+    """Without those by rules that have just changed: the node learns them from the first refusal."""
+    for kind, span in excuses:
+        if kind == "change_filters":
+            by_rule = [r for r in refused if r.code in _RULE_CODES and covered_by(r.wall_ns, [span])]
+            until = min((r.wall_ns for r in by_rule), default=0) + _LEARNT_NS
+            refused = [r for r in refused if r not in by_rule or r.wall_ns > until]
+    return refused
+
+
+def _jumps(evidence: Evidence) -> list[Span]:
+    """When a mark was far from where it had just been: after a move of the scenario, and by a fault."""
+    begun = next((life.ready_ns for life in evidence.lives if life.ready_ns is not None), 0)
+    moves = (begun + round(move.at_secs * SECOND_NS) for move in evidence.scenario.moves)
+    spans = [Span(at_ns - SECOND_NS, at_ns + _LEARNT_NS) for at_ns in moves]
+    return spans + [span for kind, span in fault_spans(evidence, _LEARNT_NS) if kind in _MOVING]
 
 
 def _wish(request: Request) -> tuple[str | None, ...]:
@@ -411,6 +445,12 @@ def _is_as_said(outcome: str, now: list[Moment]) -> bool:
     return any(m.position for m in now) and all(m.stop_covers and not m.entry_orders_open for m in now)
 
 
+def money_and_profits(evidence: Evidence) -> list[Violation]:
+    """The ledger is right, the node's books agree to the cent, and so does what it says of each trade."""
+    told = [] if has_forgotten(evidence) else profits_told(evidence)
+    return [*money(evidence), *(Violation("money", text) for text in told)]
+
+
 INVARIANTS: Mapping[str, Callable[[Evidence], list[Violation]]] = {
     "settles": settles,
     "positions_agree": positions_agree,
@@ -421,8 +461,14 @@ INVARIANTS: Mapping[str, Callable[[Evidence], list[Violation]]] = {
     "within_filters": within_filters,
     "risk_across_restarts": risk_across_restarts,
     "audit_complete": audit_complete,
-    "money": money,
+    "money": money_and_profits,
     "stop_never_loosened": stop_never_loosened,
     "exit_code_truthful": exit_code_truthful,
     "never_reversed": never_reversed,
+    "orders_serve": orders_serve,
+    "stops_stand_right": stops_stand_right,
+    "targets_fit": targets_fit,
+    "plans_survive": plans_survive,
+    "limits_kept": limits_kept,
+    "forecasts_agree": forecasts_agree,
 }

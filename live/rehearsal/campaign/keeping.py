@@ -30,16 +30,31 @@ __all__ = [
     "CENT",
     "audit_complete",
     "balance_agrees",
+    "closed_positions",
+    "entry_approvals",
     "guard_remembers",
     "has_changed_since",
     "money",
     "risk_across_restarts",
+    "trade_states",
 ]
 
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
-_LOST_NS = 1_500_000_000  # of the audit stream, by a kill
+_LOST_NS = SECOND_NS  # of the audit stream, by a kill
 _FOUND_NS = 15 * SECOND_NS  # an event that a fault has eaten is found again by the engine's checks
+_DEAFENING = frozenset(
+    (
+        *("drop_message", "delay_message", "reorder_message", "close_sockets"),
+        *("refuse_connection", "expire_listen_key", "restart_venue"),
+    )
+)
+_SPOILING = frozenset(
+    (
+        *("delay_request", "drop_request", "lose_answer", "late_acceptance"),
+        *("error_answer", "http_answer", "skew_clock", "change_filters"),
+    )
+)
 _DAY_NS = 86_400 * SECOND_NS
 _HOUR_NS = 3_600 * SECOND_NS
 _DUST = 1e-6
@@ -65,7 +80,7 @@ class _Start(NamedTuple):
 def risk_across_restarts(evidence: Evidence) -> list[Violation]:
     """Nothing that holds risk down is forgotten by a restart, and no part of a trade's plan is done twice.
 
-    An entry or a trade that a kill cut off within a second and a half may be missing from the guard's counts.
+    An entry or a trade that a kill cut off within a second may be missing from the guard's counts.
     """
     texts = [*_streak(evidence), *_targets_again(evidence), *_plan(evidence)]
     return guard_remembers(evidence) + [Violation("risk_across_restarts", text) for text in texts]
@@ -128,8 +143,8 @@ def _entries_counted(evidence: Evidence) -> Iterator[str]:
     limits, guard = _risk(evidence).day, _guard(evidence)
     if guard is None or (limits.max_entries_hour is None and limits.max_entries_day is None):
         return
-    approved = _entry_approvals(evidence)
-    excused = sum(is_near_kill(evidence, at_ns, _LOST_NS) for at_ns in approved) + len(evidence.kills)
+    approved = entry_approvals(evidence)
+    excused = sum(is_near_kill(evidence, at_ns, _LOST_NS) for at_ns in approved)
     counted = len(guard["day"]["entries"])
     if counted < len(approved) - excused:
         yield f"the guard counts {counted} entries, the audit stream has {len(approved)}"
@@ -142,7 +157,7 @@ def _entries_counted(evidence: Evidence) -> Iterator[str]:
             yield f"{len(approved)} entries were approved where {most} are allowed"
 
 
-def _entry_approvals(evidence: Evidence) -> list[int]:
+def entry_approvals(evidence: Evidence) -> list[int]:
     """When entries, not additions nor what became of an entry under way, were approved (ns)."""
     times, reasons = [], dict[str, Sequence[str]]()
     for record in evidence.audit:
@@ -160,24 +175,35 @@ def _streak(evidence: Evidence) -> Iterator[str]:
     limits, guard = _risk(evidence).day, _guard(evidence)
     if guard is None or limits.loss_streak is None or not evidence.settled or has_forgotten(evidence):
         return
-    walls, streak = fill_walls(evidence), 0
-    for episode, fills in _closed(evidence):
-        ended = walls.get(episode.last)
+    walls, streaks = fill_walls(evidence), {0}
+    for episode, fills in closed_positions(evidence):
+        ended, most = walls.get(episode.last), limits.loss_streak
+        is_loss = sum((fill.realized - fill.commission for fill in fills), ZERO) < 0
+        once = {_streak_after(streak, most, is_loss=is_loss) for streak in streaks}
         if ended is not None and is_near_kill(evidence, ended, _LOST_NS):
-            return  # counted before the kill, after it, or both: each is the safe side
-        earned = sum((fill.realized - fill.commission for fill in fills), ZERO)
-        streak = streak + 1 if earned < 0 else 0
-        if streak >= limits.loss_streak:
-            streak = 0
-    if guard["day"]["streak"] != streak:
-        yield f"the guard counts {guard['day']['streak']} losses in a row, the venue's fills say {streak}"
+            # counted before the kill, after it, or both: each is the safe side
+            once |= {_streak_after(streak, most, is_loss=is_loss) for streak in once}
+        streaks = once
+    if guard["day"]["streak"] not in streaks:
+        text = " or ".join(map(str, sorted(streaks)))
+        yield f"the guard counts {guard['day']['streak']} losses in a row, the venue's fills say {text}"
 
 
-def _closed(evidence: Evidence) -> list[tuple[Episode, list[Fill]]]:
+def _streak_after(streak: int, most: int, *, is_loss: bool) -> int:
+    return (streak + 1) % most if is_loss else 0
+
+
+def closed_positions(evidence: Evidence) -> list[tuple[Episode, list[Fill]]]:
     """The positions that are over, in the order of their ends, with their fills."""
     fills = fills_of(evidence)
     over = sorted((e for e in episodes_of(evidence) if e.ended_ms is not None), key=lambda e: e.ended_ms or 0)
     return [(e, [f for f in fills if f.symbol == e.symbol and e.first <= f.trade_id <= e.last]) for e in over]
+
+
+def _coarsest_step(evidence: Evidence, symbol: str, step: Decimal) -> Decimal:
+    """A venue that makes its step coarser leaves a share to be rounded to that."""
+    values = [f.values for f in evidence.scenario.faults if f.values.get("symbol") == symbol]
+    return max([step, *(Decimal(str(v["step"])) for v in values if "step" in v)])
 
 
 def _targets_again(evidence: Evidence) -> Iterator[str]:
@@ -203,7 +229,8 @@ def _targets_again(evidence: Evidence) -> Iterator[str]:
             closed = [o for o in mine if o.role == "target" and o.rung == rung]
             spec, total = evidence.specs[episode.symbol], sum((o.executed for o in closed), ZERO)
             least = max((spec.min_notional / o.price for o in closed if o.price), default=ZERO)
-            if opened and total > (opened - added) * share + spread + least + 2 * spec.step:
+            step = _coarsest_step(evidence, episode.symbol, spec.step)
+            if opened and total > (opened - added) * share + spread + least + 2 * step:
                 names = ", ".join(o.client_id for o in closed)
                 yield f"{episode.symbol}: {names} closed {total} of {opened}, target {rung} is {share} of it"
 
@@ -219,24 +246,30 @@ def _plan(evidence: Evidence) -> Iterator[str]:
     if not evidence.settled or not evidence.lives or evidence.lives[-1].outcome != "protected":
         return
     held = {row["symbol"]: Decimal(row["amount"]) for row in evidence.ledger["positions"]}
-    for name, file in evidence.node_view.state.items():
-        state = file.get("state") if isinstance(file, dict) and name.startswith("trade-") else None
-        if not isinstance(state, dict):
-            continue
+    for state in trade_states(evidence):
         symbol = instrument_symbol(state["instrument"])
         spec, amount = evidence.specs[symbol], held.get(symbol, ZERO)
         if not amount or has_changed_since(evidence, symbol, evidence.lives[-1]):
             continue
-        if state["held_lots"] * spec.step != amount:
-            yield f"{name} holds {state['held_lots'] * spec.step} {symbol}, the venue has {amount}"
+        step = Decimal(str(state.get("step_size") or spec.step))
+        tick = Decimal(str(state.get("tick_size") or spec.tick))
+        rounding = ZERO if step <= spec.step else step / 2  # the engine counts in the newest steps
+        if abs(state["held_lots"] * step - amount) > rounding:
+            yield f"the node's file holds {state['held_lots'] * step} {symbol}, the venue has {amount}"
         stops = [
             Decimal(row["trigger_price"])
             for row in evidence.ledger["open_algo_orders"]
             if row["symbol"] == symbol and row["type"].startswith("STOP")
         ]
-        level = None if state["trade"] is None else state["trade"]["plan"][2] * spec.tick
-        if stops and level is not None and all(abs(stop - level) > spec.tick for stop in stops):
-            yield f"{name} has its stop at {level}, the venue has it at {stops[0]}"
+        level = None if state["trade"] is None else state["trade"]["plan"][2] * tick
+        if stops and level is not None and all(abs(stop - level) > tick for stop in stops):
+            yield f"the node's file has the stop of {symbol} at {level}, the venue has it at {stops[0]}"
+
+
+def trade_states(evidence: Evidence) -> list[Mapping[str, Any]]:
+    """What the strategies have last written down of their trades."""
+    files = [f for n, f in evidence.node_view.state.items() if n.startswith("trade-") and isinstance(f, dict)]
+    return [file["state"] for file in files if isinstance(file.get("state"), dict)]
 
 
 def has_changed_since(evidence: Evidence, symbol: str, life: Life) -> bool:
@@ -251,9 +284,11 @@ def has_changed_since(evidence: Evidence, symbol: str, life: Life) -> bool:
 def audit_complete(evidence: Evidence) -> list[Violation]:
     """Every session counts without a gap and in order; no order or fill of ours is missing.
 
-    A kill may cut one line, and take what was not yet on disk: what happened within a second and a half
-    before it. What happened while no node was alive is found at the next start, what a fault hid from the
-    node some time later; both may be there under another name.
+    A kill may cut one line, and take what was not yet on disk: what happened within a second before it. An
+    order the node knows before the venue does, so nothing else excuses one. A fill while no node was alive is
+    found at the next start, one that a fault hid some time later; both may be there under another name. Only
+    what breaks or delays the account's own stream hides so long, a spoiled request for two seconds, and what
+    happens to the market hides nothing.
     """
     found = [Violation("audit_complete", text) for text in (*_sequence(evidence), *_unreadable(evidence))]
     return found + list(_orders_missing(evidence)) + list(_fills_missing(evidence))
@@ -283,21 +318,27 @@ def _unreadable(evidence: Evidence) -> Iterator[str]:
 
 
 def _excuses(evidence: Evidence) -> list[Span]:
-    """When the node may not have been told: no node, or a fault at work."""
-    dead = dead_spans(evidence, SECOND_NS)
-    return dead + [span for _, span in fault_spans(evidence, _FOUND_NS)]
+    """When the node may not have been told of a fill: no node, or a fault at work that hides it."""
+    spans = dead_spans(evidence, SECOND_NS)
+    for fault in evidence.faults:
+        if fault.kind in _DEAFENING and not fault.name.rpartition("-")[0].endswith("_market"):
+            spans.append(Span(fault.begun_ns, fault.ended_ns + _FOUND_NS))
+        elif fault.kind in _SPOILING:
+            spans.append(Span(fault.begun_ns, fault.ended_ns + 2 * SECOND_NS))
+    return spans
 
 
 def _orders_missing(evidence: Evidence) -> Iterator[Violation]:
     told = {detail["client_order_id"] for _, detail in details(evidence, "order")}
-    for _, detail in details(evidence, "action", action="adopt"):
-        told |= set(detail["orders"])
-    sent, excuses = sent_at(evidence), _excuses(evidence)
+    for what in ("adopt", "first_stop"):
+        for _, detail in details(evidence, "action", action=what):
+            told |= set(detail["orders"])
+    sent = sent_at(evidence)
     for order in venue_orders(evidence):
         if not order.role or order.client_id in told:
             continue
         at_ns = sent.get(order.client_id, 0)
-        if not is_near_kill(evidence, at_ns, _LOST_NS) and not covered_by(at_ns, excuses):
+        if not is_near_kill(evidence, at_ns, _LOST_NS):
             text = f"{order.symbol}: {order.role} {order.client_id} is not in the audit stream"
             yield Violation("audit_complete", text, at_ns)
 
@@ -372,7 +413,7 @@ def _last_positions(evidence: Evidence) -> Iterator[str]:
     view, last = evidence.node_view, evidence.lives[-1]
     walls, excuses = fill_walls(evidence), [span for _, span in fault_spans(evidence, SECOND_NS)]
     newest: dict[str, tuple[Episode, list[Fill]]] = {}
-    for episode, fills in _closed(evidence):
+    for episode, fills in closed_positions(evidence):
         newest[episode.symbol] = episode, fills
     for name, commission in view.commissions.items():
         symbol = instrument_symbol(name)

@@ -7,8 +7,8 @@ import numpy as np
 
 from catalog.columns import Grid
 from catalog.instruments import Market, find_spec
-from live.rehearsal.market_feeds import Ticks
-from live.rehearsal.market_path import MinuteBar, minute_rng
+from live.rehearsal.market.feeds import Ticks
+from live.rehearsal.market.path import MinuteBar, minute_rng
 
 __all__ = ["WalkFeed"]
 

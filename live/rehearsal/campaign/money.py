@@ -16,7 +16,7 @@ __all__ = ["Books", "Fill", "Gap", "Held", "Rates", "ledger_gaps", "reckon"]
 ZERO = Decimal(0)
 _UNIT = Fraction(1, 10**8)
 _PLACES = Decimal("1e-8")
-_CLOSE_MS = 300_000  # what nothing was booked for: fills so near may have come before it or after
+_CLOSE_MS = 5_000  # what nothing was booked for: fills so near may have come before it or after
 
 
 class Rates(NamedTuple):

@@ -40,10 +40,11 @@ class Node:
 
 
 class Nodes:
-    """Starts nodes through a zygote's socket, on the running event loop."""
+    """Starts nodes through a zygote's socket, on the running event loop; `models` is their models' folder."""
 
-    def __init__(self, orders: socket.socket) -> None:
+    def __init__(self, orders: socket.socket, models: Path) -> None:
         orders.setblocking(False)
+        self.models = models
         self._orders = orders
         self._nodes: dict[int, Node] = {}
         self._count = 0

@@ -18,6 +18,7 @@ import yaml
 from catalog.instruments import find_spec
 from live.rehearsal.campaign.evidence import Evidence, Life
 from live.rehearsal.campaign.market import WalkFeed
+from live.rehearsal.campaign.model import HISTORY_MINUTES, offline_forecasts, with_bundle
 from live.rehearsal.campaign.nodes import Node, Nodes
 from live.rehearsal.campaign.record import believed, node_view, outcome_of, read_audit
 from live.rehearsal.campaign.scenario import Fault, Kill, Move, Scenario
@@ -25,9 +26,9 @@ from live.rehearsal.campaign.spot_evidence import spot_ledger_of
 from live.rehearsal.campaign.steps import in_node
 from live.rehearsal.campaign.watch import MOVE, StampedLog, Watch
 from live.rehearsal.control import ledger
-from live.rehearsal.demo_keys import demo_keys
-from live.rehearsal.fault_script import parse_fault
-from live.rehearsal.market import MarketSettings
+from live.rehearsal.faults.script import parse_fault
+from live.rehearsal.market.replay import MarketSettings
+from live.rehearsal.serving.demo_keys import demo_keys
 from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.specs import spot_spec
@@ -80,13 +81,14 @@ async def play(scenario: Scenario, nodes: Nodes, folder: Path) -> Played:
 def make_session(scenario: Scenario) -> Session:
     """The venue of a scenario."""
     market = scenario.market
+    history = HISTORY_MINUTES if scenario.has_model else _HISTORY_MINUTES
     minutes = round(market.speed * (scenario.trading_secs + 120) / 60 + market.start_speed * 10 + 400)
     feeds = [
         WalkFeed(
             name,
             _START_MS,
             minutes,
-            _HISTORY_MINUTES,
+            history,
             scenario.seed,
             market.minute_volatility_bps,
             scenario.kind,
@@ -110,7 +112,7 @@ def make_session(scenario: Scenario) -> Session:
             market=settings,
             speed=market.start_speed,
             now=True,
-            history=_HISTORY_MINUTES,
+            history=history,
             balances={"USDT": Decimal(scenario.balance)},
             leverage=scenario.leverage,
             market_kind=scenario.kind,
@@ -136,6 +138,7 @@ class _Player:
         self._jobs: list[asyncio.Task[None]] = []
         self._cleared_ns = 0
         self._settled = False
+        self._forecasts: dict[str, dict[int, float]] = {}
 
     # -- the venue ------------------------------------------------------------------------------------------
 
@@ -151,6 +154,9 @@ class _Player:
         run = self._scenario.run | {
             "data": self._scenario.run["data"] | {"catalog": str(self._folder / "none")}
         }
+        if self._scenario.has_model:
+            (self._folder / "none").mkdir()
+            run = with_bundle(run, self._nodes.models, self._scenario.symbols[0])
         (self._folder / "run.yaml").write_text(yaml.safe_dump(run))
 
     async def close(self) -> None:
@@ -322,6 +328,9 @@ class _Player:
         if self._ended_by == "kill":  # on its way out, by its own hand
             await self._settle()
             await self._stop()
+        if self._scenario.has_model:
+            models, url = self._nodes.models, self.session.server.http_url
+            self._forecasts = await asyncio.to_thread(offline_forecasts, self._scenario, models, url)
 
     async def _clear(self) -> None:
         for fault in self._scenario.faults:
@@ -402,4 +411,5 @@ class _Player:
             audit_unreadable=unreadable,
             node_view=node_view(self._folder / "state", audit),
             trade_walls=dict(self.watch.trade_walls),
+            forecasts=self._forecasts,
         )

@@ -9,16 +9,14 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import msgspec
 
 from live.rehearsal.campaign.evidence import Violation
 from live.rehearsal.campaign.results import HARNESS, Result
-from live.rehearsal.campaign.scenario import Kind
 from live.rehearsal.campaign.variants import VARIANTS
-from live.rehearsal.campaign.worker import work
+from live.rehearsal.campaign.worker import Task, work
 from live.rehearsal.campaign.zygote import fork_process
 
 __all__ = ["play_all"]
@@ -27,15 +25,15 @@ _PART = 1 << 20
 
 
 class _Worker:
-    def __init__(self, keep: Path, others: Iterable[socket.socket], kind: Kind) -> None:
+    def __init__(self, task: Task, others: Iterable[socket.socket]) -> None:
         self.jobs, theirs = socket.socketpair()
-        self.kind = kind
+        self.kind = task.kind
         self.seed: int | None = None
         self.text = b""
 
         def run() -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the campaign, which ends this
-            return work(theirs, keep, kind)
+            return work(theirs, task)
 
         self.pid = fork_process(run, close=(self.jobs, *others))
         theirs.close()
@@ -52,18 +50,17 @@ class _Worker:
 def play_all(
     seeds: Iterable[int],
     jobs: int,
-    keep: Path,
-    kind: Kind = "um",
+    task: Task,
     *,
     idle: Callable[[], None] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """The results as they come; `idle` is called about once a second."""
     left = deque(seeds)
     workers: list[_Worker] = []
     try:
         while left or any(worker.seed is not None for worker in workers):
             while left and len(workers) < jobs:
-                workers.append(_Worker(keep, [worker.jobs for worker in workers], kind))
+                workers.append(_Worker(task, [worker.jobs for worker in workers]))
             for worker in workers:
                 if left and worker.seed is None:
                     worker.give(left.popleft())

@@ -32,8 +32,7 @@ def read_audit(state: Path) -> tuple[tuple[dict[str, Any], ...], int]:
 def believed(state: Path, kind: Kind = "um") -> dict[str, Decimal]:
     """The positions by symbol that the strategies have last written down; flat ones are left out."""
     found = {}
-    for path in state.glob("trade-*.json"):
-        written = _decoded(path)
+    for written in _state_files(state, "trade-*.json").values():
         memory = written.get("state", written) if isinstance(written, dict) else {}
         if memory.get("held_lots"):
             symbol = symbol_of(memory["instrument"])
@@ -52,7 +51,7 @@ def outcome_of(output: Path) -> str | None:
 def node_view(state: Path, audit: Sequence[Mapping[str, Any]]) -> NodeView:
     """The last books that the node wrote, and its state files."""
     books = [r for r in audit if r["kind"] == "node" and r["detail"].get("what") == "books"]
-    files = {path.name: _decoded(path) for path in sorted(state.glob("*.json"))}
+    files = _state_files(state, "*.json")
     files.pop("exchange_info.json", None)
     if not books:
         return NodeView(state=files)
@@ -69,6 +68,13 @@ def node_view(state: Path, audit: Sequence[Mapping[str, Any]]) -> NodeView:
     )
 
 
+def _state_files(state: Path, pattern: str) -> dict[str, Any]:
+    """What the files say, by name; what is or was on its way to the disk is newer (`actors.state_file`)."""
+    newer = {path.name.removesuffix(".next"): _decoded(path) for path in state.glob(f"{pattern}.next")}
+    files = {path.name: _decoded(path) for path in sorted(state.glob(pattern))}
+    return files | {name: told for name, told in newer.items() if isinstance(told, dict)}
+
+
 def _sum(texts: Sequence[str]) -> Decimal:
     return sum((Decimal(text.split()[0].replace("_", "")) for text in texts), Decimal(0))
 
@@ -76,5 +82,7 @@ def _sum(texts: Sequence[str]) -> Decimal:
 def _decoded(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None  # it has just taken the file's name
     except ValueError as error:
         return f"unreadable: {error}"

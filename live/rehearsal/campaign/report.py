@@ -1,13 +1,12 @@
 """The tables of a campaign."""
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from rich.table import Table
 
 from configs.console import out
-from live.rehearsal.campaign.figures import Row
+from live.rehearsal.campaign.figures import Row, cells
 from live.rehearsal.campaign.results import Line, Result, Summary
 
 __all__ = ["print_result", "print_summary"]
@@ -25,6 +24,8 @@ def print_summary(summary: Summary) -> None:
         table.add_row(name, str(len(seeds)), _shown(seeds))
     if summary.failures:
         out.print(table)
+    for text in summary.shortfalls:
+        out.print(f"short of: {text}", markup=False, highlight=False)
     out.print(
         f"{summary.scenarios} scenarios, {summary.positions} positions, {summary.kills} kills, "
         f"{summary.failed} failed; CPU seconds a scenario: {summary.node_cpu_secs:.1f} nodes, "
@@ -61,16 +62,10 @@ def _print_classes(title: str, lines: Iterable[Line]) -> None:
 
 
 def _print_unprotected(rows: Iterable[Row]) -> None:
-    table = Table("without a stop", "times", "p50 ms", "p95 ms", "p99 ms", "longest ms", "under 250 ms")
+    table = Table("without a stop", "p50 ms", "p95 ms", "p99 ms", "longest ms (of n times)", "under 250 ms")
     for row in rows:
-        times = (row.p50, row.p95, row.p99, row.longest)
-        share = "-" if math.isnan(row.share) else f"{100 * row.share:.1f} %"
-        table.add_row(row.name, str(row.times), *(_ms(secs) for secs in times), share)
+        table.add_row(*cells(row))
     out.print(table)
-
-
-def _ms(secs: float) -> str:
-    return "-" if math.isnan(secs) else f"{1000 * secs:,.1f}"
 
 
 def _shown(seeds: Iterable[int]) -> str:

@@ -1,5 +1,6 @@
 """What is kept of every scenario of a campaign, and the sums over all of them."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -7,14 +8,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from live.rehearsal.campaign.evidence import Bare, Violation
-from live.rehearsal.campaign.figures import Row, rows
+from live.rehearsal.campaign.figures import NO_FAULT, TARGET_SECS, Row, by_class, rows
 from live.rehearsal.campaign.generate import COMBINED, NONE
 from live.rehearsal.campaign.scenario import Kind
 from live.rehearsal.campaign.variants import VARIANTS
 
-__all__ = ["HARNESS", "Line", "Result", "Summary", "summarise"]
+__all__ = ["HARNESS", "Line", "Result", "Summary", "shortfalls", "summarise"]
 
 HARNESS = "harness"
+_LATE, _FEW_TIMES = 0.01, 6
+_IDLE, _FEW_SCENARIOS = 0.1, 3
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +66,10 @@ class Line(NamedTuple):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums. `failures` are the seeds by invariant, `unprotected` the quantiles by class."""
+    """The sums. `failures` are the seeds by invariant, `unprotected` the quantiles by class.
+
+    `shortfalls` are what no scenario can be accused of alone and all of them together can (`shortfalls`).
+    """
 
     scenarios: int
     failed: int
@@ -75,6 +81,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     fault_classes: list[Line]
     kill_steps: list[Line]
     unprotected: list[Row]
+    shortfalls: list[str] = []
 
 
 def summarise(results: Sequence[Result]) -> Summary:
@@ -95,7 +102,31 @@ def summarise(results: Sequence[Result]) -> Summary:
         fault_classes=_lines(((r.fault_class, _has_hit(r)), r) for r in results),
         kill_steps=_lines(((r.kill_step, r.kill_step in (NONE, *r.kills)), r) for r in results),
         unprotected=rows([bare for result in results for bare in result.bare]),
+        shortfalls=shortfalls(results),
     )
+
+
+def shortfalls(results: Sequence[Result]) -> list[str]:
+    """Targets that the scenarios together miss, by more than chance explains (three standard deviations).
+
+    Of the times without a stop in which nothing was at fault 99 % are under 250 ms, from six times on; and of
+    the scenarios with neither fault nor kill nine in ten open a position, from three on: a node that does
+    nothing does nothing wrong.
+    """
+    texts = []
+    faultless = by_class(bare for result in results for bare in result.bare)[NO_FAULT]
+    late = sum(secs >= TARGET_SECS for secs in faultless)
+    if len(faultless) >= _FEW_TIMES and late > _most_by_chance(len(faultless), _LATE):
+        texts.append(f"{late} of {len(faultless)} faultless times without a stop took 250 ms and more")
+    calm = [r for r in results if r.fault_class == NONE and r.kill_step == NONE]
+    idle = sum(not result.positions for result in calm)
+    if len(calm) >= _FEW_SCENARIOS and idle > _most_by_chance(len(calm), _IDLE):
+        texts.append(f"{idle} of {len(calm)} scenarios without fault and kill opened no position")
+    return texts
+
+
+def _most_by_chance(count: int, share: float) -> float:
+    return max(1.0, count * share + 3.0 * math.sqrt(count * share * (1.0 - share)))
 
 
 def _has_hit(result: Result) -> bool:

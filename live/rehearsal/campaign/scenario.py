@@ -42,7 +42,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """A named fault of `live.rehearsal.fault_script`, injected at `at_secs`; None: before the node starts."""
+    """A named fault of `live.rehearsal.faults.script`, at `at_secs`; None: before the node starts."""
 
     values: dict[str, Any]
     at_secs: float | None
@@ -67,7 +67,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     in the life after the first. `fault_classes` and `kill_steps` are what it was made for (`none` without).
     The moves, faults and kills lie within `trading_secs`; then all faults end and the node may settle. It is
     stopped by SIGTERM and keeps or flattens, or is killed, started once more and then stopped. `kind` is the
-    market: USD-M futures or spot.
+    market: USD-M futures or spot. `has_model`: the strategy asks the campaign's model (`model`), whose bundle
+    the run does not name yet.
     """
 
     seed: int
@@ -84,3 +85,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     fault_classes: tuple[str, ...] = ()
     kill_steps: tuple[str, ...] = ()
     kind: Kind = "um"
+    has_model: bool = False

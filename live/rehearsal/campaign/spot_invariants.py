@@ -40,7 +40,7 @@ __all__ = ["SPOT_INVARIANTS", "holdings_agree", "spot_money", "within_share"]
 ZERO = Decimal(0)
 _UNIT = Decimal("1e-8")
 _RATE = Decimal("0.001")
-_LOST_NS = 1_500_000_000  # of the audit stream, by a kill
+_LOST_NS = 1_000_000_000  # of the audit stream, by a kill
 _GUESSED = Decimal("0.12")  # a price that nobody told is the market's of another moment: a jump away at most
 _EQUITY_SLACK = Decimal("1.005")
 

@@ -14,7 +14,7 @@ from nautilus_trader.adapters.binance import (
     decode_binance_spot_client_order_id,
 )
 
-from live.rehearsal.events import AlgoUpdate, OrderUpdate
+from live.rehearsal.futures.events import AlgoUpdate, OrderUpdate
 from live.rehearsal.spot.events import ExecutionReport
 
 __all__ = [

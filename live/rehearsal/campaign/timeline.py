@@ -123,25 +123,12 @@ def opening_orders(evidence: Evidence) -> list[VenueOrder]:
 
 
 def _order(row: Mapping[str, Any]) -> VenueOrder:
-    client_id = own_id(row["client_order_id"])
-    role, rung = _role(client_id)
     return VenueOrder(
+        **_stated(row, row["client_order_id"]),
         number=int(row["order_id"]),
-        client_id=client_id,
-        role=role,
-        rung=rung,
-        symbol=row["symbol"],
-        side=row["side"],
-        type=row["type"],
-        quantity=Decimal(row["quantity"]),
         executed=Decimal(row["executed"]),
         quote_filled=Decimal(row["quote_filled"]),
-        price=Decimal(row["price"]),
         trigger=Decimal(row["stop_price"]),
-        status=row["status"],
-        created_ms=int(row["created_ms"]),
-        updated_ms=int(row["updated_ms"]),
-        closes=bool(row["reduce_only"] or row["close_position"]),
         algo=False,
         set_off=bool(row["algo_id"]),
         forced=bool(row["forced"]),
@@ -149,29 +136,37 @@ def _order(row: Mapping[str, Any]) -> VenueOrder:
 
 
 def _algo(row: Mapping[str, Any]) -> VenueOrder:
-    client_id = own_id(row["client_algo_id"])
-    role, rung = _role(client_id)
+    executed = Decimal(row["actual_quantity"])
     return VenueOrder(
+        **_stated(row, row["client_algo_id"]),
         number=int(row["algo_id"]),
-        client_id=client_id,
-        role=role,
-        rung=rung,
-        symbol=row["symbol"],
-        side=row["side"],
-        type=row["type"],
-        quantity=Decimal(row["quantity"]),
-        executed=Decimal(row["actual_quantity"]),
-        quote_filled=Decimal(row["actual_quantity"]) * Decimal(row["actual_price"]),
-        price=Decimal(row["price"]),
+        executed=executed,
+        quote_filled=executed * Decimal(row["actual_price"]),
         trigger=Decimal(row["trigger_price"]),
-        status=row["status"],
-        created_ms=int(row["created_ms"]),
-        updated_ms=int(row["updated_ms"]),
-        closes=bool(row["reduce_only"] or row["close_position"]),
         algo=True,
         set_off=False,
         forced=False,
     )
+
+
+def _stated(row: Mapping[str, Any], told_id: str) -> dict[str, Any]:
+    """What both kinds of order say in the same words."""
+    client_id = own_id(told_id)
+    role, rung = _role(client_id)
+    return {
+        "client_id": client_id,
+        "role": role,
+        "rung": rung,
+        "symbol": row["symbol"],
+        "side": row["side"],
+        "type": row["type"],
+        "quantity": Decimal(row["quantity"]),
+        "price": Decimal(row["price"]),
+        "status": row["status"],
+        "created_ms": int(row["created_ms"]),
+        "updated_ms": int(row["updated_ms"]),
+        "closes": bool(row["reduce_only"] or row["close_position"]),
+    }
 
 
 def _role(client_id: str) -> tuple[str, int]:

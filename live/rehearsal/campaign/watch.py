@@ -11,9 +11,9 @@ from live.rehearsal.campaign.evidence import FaultSpan, KillDone, Moment, Reques
 from live.rehearsal.campaign.scenario import Kill
 from live.rehearsal.campaign.spot_evidence import spot_moment
 from live.rehearsal.campaign.steps import LATER_SECS, Phase, answer_steps, event_steps, request_steps
-from live.rehearsal.events import PositionView
-from live.rehearsal.faults import Injection
-from live.rehearsal.orders import AlgoOrder, Order
+from live.rehearsal.faults.box import Injection
+from live.rehearsal.futures.events import PositionView
+from live.rehearsal.futures.orders import AlgoOrder, Order
 from live.rehearsal.session import Session
 from live.rehearsal.spot.events import ExecutionReport
 

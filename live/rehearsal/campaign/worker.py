@@ -6,7 +6,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,23 +20,32 @@ from live.rehearsal.campaign.timeline import episodes_of
 from live.rehearsal.campaign.variants import VARIANTS
 from live.rehearsal.campaign.zygote import fork_zygote
 
-__all__ = ["judge", "play_seed", "work"]
+__all__ = ["Task", "judge", "play_seed", "work"]
 
 _LONGEST_SECS = 400.0
 
 
-def work(jobs: socket.socket, keep: Path, kind: Kind = "um") -> int:
+class Task(NamedTuple):
+    """What is played: failures go to `keep`, `models` has the nodes' models, `mutant` breaks every node."""
+
+    keep: Path
+    models: Path
+    kind: Kind = "um"
+    mutant: str | None = None
+
+
+def work(jobs: socket.socket, task: Task) -> int:
     """Play the seeds that come in, one a line, and answer each with its result; until the socket ends."""
-    zygote, _ = fork_zygote()
-    asyncio.run(_work(jobs, zygote, keep, kind))
+    zygote, _ = fork_zygote(task.mutant)
+    asyncio.run(_work(jobs, zygote, task))
     return 0
 
 
-async def _work(jobs: socket.socket, zygote: socket.socket, keep: Path, kind: Kind) -> None:
+async def _work(jobs: socket.socket, zygote: socket.socket, task: Task) -> None:
     jobs.setblocking(False)
-    nodes, loop = Nodes(zygote), asyncio.get_running_loop()
+    nodes, loop = Nodes(zygote, task.models), asyncio.get_running_loop()
     async for seed in _seeds(jobs):
-        result = await play_seed(seed, nodes, keep, kind)
+        result = await play_seed(seed, nodes, task)
         await loop.sock_sendall(jobs, msgspec.json.encode(result) + b"\n")
     nodes.close()
 
@@ -49,17 +58,15 @@ async def _seeds(jobs: socket.socket) -> AsyncIterator[int]:
             yield int(line)
 
 
-async def play_seed(
-    seed: int, nodes: Nodes, keep: Path, kind: Kind = "um", *, keep_all: bool = False
-) -> Result:
-    """Play and judge one seed; what failed is kept in `keep`/SEED, with everything the node wrote."""
-    scenario = VARIANTS[kind].scenario_of(seed)
+async def play_seed(seed: int, nodes: Nodes, task: Task, *, keep_all: bool = False) -> Result:
+    """Play and judge one seed; what failed is kept in `task.keep`/SEED, with everything the node wrote."""
+    scenario = VARIANTS[task.kind].scenario_of(seed)
     with tempfile.TemporaryDirectory(prefix=f"campaign-{seed}-") as name:
         async with asyncio.timeout(_LONGEST_SECS):
             played = await play(scenario, nodes, Path(name))
         result = await asyncio.to_thread(judge, played)
         if result.violations or keep_all:
-            kept = keep / str(seed)
+            kept = task.keep / str(seed)
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(Path(name), kept)
             (kept / "evidence.json").write_bytes(_encoded(played.evidence))

@@ -21,13 +21,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import live.running  # noqa: F401  what a node loads after its first look at the venue
 from configs.console import run_app
 from live.node import app
+from live.rehearsal.campaign.mutants import apply_mutant
 from live.rehearsal.campaign.suicide import arm
 from live.signals import block_signals
+from models.features import FeatureSet
+from models.settling import settling_bars
 from strategies import trade
 
-__all__ = ["fork_process", "fork_zygote", "prepare"]
+__all__ = ["fork_process", "fork_zygote", "prepare", "run_apart"]
 
 _FILE_MODE = 0o644
 _PART = 65_536
@@ -37,14 +41,24 @@ _FAILED = 70  # EX_SOFTWARE
 def prepare() -> None:
     """What every node would do first, done once: compiled functions loaded, garbage kept out of sight."""
     trade.warm_up()
+    settling_bars(FeatureSet.default(), 1.0)
     gc.collect()
     gc.freeze()
 
 
-def fork_zygote() -> tuple[socket.socket, int]:
-    """Start the zygote; its socket and process id. It ends when the socket does, and its nodes with it."""
+def fork_zygote(mutant: str | None = None) -> tuple[socket.socket, int]:
+    """Start the zygote; its socket and process id. It ends when the socket does, and its nodes with it.
+
+    With a `mutant` (`mutants.MUTANTS`) every node is broken in that way.
+    """
     ours, theirs = socket.socketpair()
-    pid = fork_process(lambda: _serve(theirs), close=(ours,))
+
+    def run() -> int:
+        if mutant is not None:
+            apply_mutant(mutant)
+        return _serve(theirs)
+
+    pid = fork_process(run, close=(ours,))
     theirs.close()
     return ours, pid
 
@@ -67,6 +81,11 @@ def fork_process(run: Callable[[], int], close: tuple[socket.socket, ...] = ()) 
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def run_apart(run: Callable[[], int]) -> int:
+    """Run a function in a process of its own; its result, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(fork_process(run), 0)[1])
 
 
 def _serve(orders: socket.socket) -> int:

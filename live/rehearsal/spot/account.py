@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from live.rehearsal.exchange import ExchangeAccount
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.orders import LedgerEntry, OrderList, SpotOrder, SpotTrade
 from live.rehearsal.store import Store
@@ -31,19 +32,15 @@ class Balance(NamedTuple):
         return self.free + self.locked
 
 
-class SpotAccount:
+class SpotAccount(ExchangeAccount[SpotOrder, SpotTrade]):
     """An account with its starting balances; of closed orders, fills and entries the last `history` stay."""
 
     def __init__(self, name: str, starting: Mapping[str, Decimal], *, history: int) -> None:
-        self.name = name
-        self.starting = dict(starting)
+        super().__init__(name, starting, history=history)
         self.totals = dict(starting)
         self.locked: dict[str, Decimal] = {}
-        self.orders: Store[SpotOrder] = Store(history)
         self.lists: Store[OrderList] = Store(history)
-        self.trades: deque[SpotTrade] = deque(maxlen=history)
         self.ledger: deque[LedgerEntry] = deque(maxlen=history)
-        self.updated_ms = 0
         self._holds: dict[tuple[str, int], tuple[str, Decimal]] = {}
 
     def free(self, asset: str) -> Decimal:

@@ -6,7 +6,7 @@ Everything is checked before anything changes: parameters, filters, the book, th
 from dataclasses import replace
 from decimal import Decimal
 
-from live.rehearsal.matching import crosses
+from live.rehearsal.crossing import crosses
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.account import SpotAccount
 from live.rehearsal.spot.errors import refuse_order, refuse_pair

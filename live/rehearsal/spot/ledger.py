@@ -2,24 +2,22 @@
 
 from typing import Any
 
+from live.rehearsal.exchange import orders_and_fills
 from live.rehearsal.spot.venue import SpotVenue
-from live.rehearsal.store import encode
+from live.rehearsal.store import encode, texts_of
 
 __all__ = ["spot_ledger"]
 
 
 def spot_ledger(venue: SpotVenue, account: str) -> dict[str, Any]:
     """Balances, the ones at the start, orders and order lists, fills and ledger; decimals as strings."""
-    return {
+    return orders_and_fills(venue, account) | {
         "assets": [
             {"asset": each.asset, "free": str(each.free), "locked": str(each.locked)}
             for each in venue.balances(account)
         ],
-        "starting": {asset: str(amount) for asset, amount in venue.starting(account).items()},
-        "open_orders": [encode(order) for order in venue.open_orders(account)],
+        "starting": texts_of(venue.starting(account)),
         "open_order_lists": [encode(pair) for pair in venue.order_lists(account, only_open=True)],
-        "orders": [encode(order) for symbol in venue.specs for order in venue.all_orders(account, symbol)],
         "order_lists": [encode(pair) for pair in venue.order_lists(account)],
-        "fills": [encode(trade) for trade in venue.user_trades(account)],
         "ledger": [encode(entry) for entry in venue.ledger(account)],
     }

@@ -1,24 +1,23 @@
 """Spot fills: takers walk the book's levels, resting orders are met by what reaches them, stops trigger.
 
-- A taker pays each level's price for at most the size left there; what is left of a market or IOC order
-  expires.
-- A resting order fills at its own price as maker: when a quote crosses it, for at most the size of the levels
-  that cross, and by a trade through its price, or at its price by the right aggressor, for at most what was
-  traded. Better prices go first, then older orders; there is no queue at a price.
+How orders and levels meet is `crossing`'s; what is left of a market or IOC order expires.
+
 - A conditional order triggers on the last trade (before the first on the quote's middle). Of an order list
   the other order expires before the first fill, or when the conditional one triggers.
 - Commission is taken out of what is received: coins when buying, money when selling; or, with `bnb_rate`, at
   a discount out of BNB as long as there is enough and BNB has a price in the quote asset. It is cut to eight
   decimals.
-- Orders of the venue's clients do not meet each other and are not part of the book.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 
-from live.rehearsal.book import Depth, Level, Market, MarketEvent, Quote, Trade
-from live.rehearsal.matching import crosses
+from live.rehearsal import crossing
+from live.rehearsal.book import Level, MarketEvent, Trade
+from live.rehearsal.crossing import book_levels, crosses, take_levels
+from live.rehearsal.orders import filled
 from live.rehearsal.spot.account import SpotAccount
 from live.rehearsal.spot.orders import OrderList, SpotOrder, SpotTrade, triggers_above
 from live.rehearsal.spot.state import SpotState
@@ -31,22 +30,20 @@ _PLACES = Decimal("1e-8")
 
 def fillable(state: SpotState, order: SpotOrder) -> Decimal:
     """What a taker would get at once, if it could pay for it."""
-    levels = _levels(state.markets[order.symbol], order.side)
+    levels = book_levels(state.markets[order.symbol], order.side)
     return sum((level.quantity for level in levels if _acceptable(order, level)), ZERO)
 
 
 def take(state: SpotState, account: SpotAccount, order: SpotOrder) -> SpotOrder:
     """Fill what the book gives now; the order as it is afterwards."""
+
+    def wanted(order: SpotOrder, level: Level) -> Decimal:
+        if not _acceptable(order, level):
+            return ZERO
+        return min(order.remaining, _affordable(state, account, order, level.price))
+
     market = state.markets[order.symbol]
-    levels = _levels(market, order.side)
-    while order.is_open and levels and _acceptable(order, levels[0]):
-        price = levels[0].price
-        quantity = min(order.remaining, levels[0].quantity, _affordable(state, account, order, price))
-        if quantity <= 0:
-            break
-        market.take(order.side, quantity)
-        order = _fill(state, account, order, price, quantity, maker=False)
-        levels = _levels(market, order.side)
+    order = take_levels(market, order, wanted, partial(_fill, state, account, maker=False))
     if not order.is_open:
         return order
     if order.is_market:
@@ -57,11 +54,11 @@ def take(state: SpotState, account: SpotAccount, order: SpotOrder) -> SpotOrder:
 
 
 def sweep(state: SpotState, event: MarketEvent) -> None:
-    """Fill the resting orders that a quote, a depth update or a trade reaches."""
+    """Fill the resting orders that a quote, a depth update or a trade reaches; a trade in whole steps."""
+    market, accounts = state.markets[event.symbol], state.accounts.values()
     if isinstance(event, Trade):
-        _sweep_trade(state, event)
-    elif isinstance(event, Quote | Depth):
-        _sweep_book(state, state.markets[event.symbol])
+        event = event._replace(quantity=event.quantity // market.step * market.step)
+    crossing.sweep(event, market, accounts, partial(_fill, state, maker=True))
 
 
 def trigger(state: SpotState, symbol: str) -> None:
@@ -163,19 +160,11 @@ def _fill_once(
     state.post(account, spec.quote, "TRADE", -sign * price * quantity, order.symbol, trade.trade_id)
     state.post(account, asset, "COMMISSION", -commission, order.symbol, trade.trade_id)
     account.trades.append(trade)
-    executed = order.executed + quantity
-    whole = executed == order.quantity
-    filled = replace(
-        order,
-        executed=executed,
-        quote_filled=order.quote_filled + price * quantity,
-        status="FILLED" if whole else "PARTIALLY_FILLED",
-        working=not whole,
-    )
-    filled = state.report(account, filled, "TRADE", trade)
-    _finish_list(state, account, filled)
+    order = filled(order, price, quantity)
+    order = state.report(account, replace(order, working=order.is_open), "TRADE", trade)
+    _finish_list(state, account, order)
     state.tell_position(account, spec.base, spec.quote, asset)
-    return filled
+    return order
 
 
 def _commission(
@@ -237,10 +226,6 @@ def _acceptable(order: SpotOrder, level: Level) -> bool:
     return order.is_market or crosses(order.side, order.price, level.price)
 
 
-def _levels(market: Market, side: str) -> list[Level]:
-    return market.asks if side == "BUY" else market.bids
-
-
 def _slices(state: SpotState, symbol: str, quantity: Decimal) -> Iterator[Decimal]:
     """The quantity in as many whole-step parts as the venue cuts fills into."""
     step = state.specs[symbol].step
@@ -251,46 +236,3 @@ def _slices(state: SpotState, symbol: str, quantity: Decimal) -> Iterator[Decima
         yield part
         left -= part
     yield left
-
-
-def _resting(state: SpotState, symbol: str) -> list[tuple[SpotAccount, SpotOrder]]:
-    """The open orders on the book: buys from the highest, sells from the lowest price, older first."""
-    found = [
-        (account, order)
-        for account in state.accounts.values()
-        for order in account.orders.open(symbol)
-        if order.working
-    ]
-    return sorted(
-        found, key=lambda pair: (pair[1].price * (-1 if pair[1].side == "BUY" else 1), pair[1].order_id)
-    )
-
-
-def _sweep_book(state: SpotState, market: Market) -> None:
-    for account, found in _resting(state, market.symbol):
-        order = account.orders.latest(found)
-        levels = _levels(market, order.side)
-        while order.is_open and levels and crosses(order.side, order.price, levels[0].price):
-            quantity = min(order.remaining, levels[0].quantity)
-            market.take(order.side, quantity)
-            order = _fill(state, account, order, order.price, quantity, maker=True)
-            levels = _levels(market, order.side)
-
-
-def _sweep_trade(state: SpotState, trade: Trade) -> None:
-    step = state.specs[trade.symbol].step
-    left = trade.quantity // step * step
-    for account, found in _resting(state, trade.symbol):
-        order = account.orders.latest(found)
-        if left <= 0:
-            return
-        if order.is_open and _reached(order, trade):
-            quantity = min(order.remaining, left)
-            left -= quantity
-            _fill(state, account, order, order.price, quantity, maker=True)
-
-
-def _reached(order: SpotOrder, trade: Trade) -> bool:
-    if order.price == trade.price:
-        return trade.buyer_maker == (order.side == "BUY")
-    return crosses(order.side, order.price, trade.price)

@@ -7,6 +7,8 @@ shows the order as it was at that moment. Money, prices and quantities are Decim
 from dataclasses import dataclass
 from decimal import Decimal
 
+from live.rehearsal.orders import Fill, PlacedOrder
+
 __all__ = [
     "STOP_TYPES",
     "LedgerEntry",
@@ -19,7 +21,6 @@ __all__ = [
 
 ZERO = Decimal(0)
 STOP_TYPES = ("STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
-_OPEN = ("NEW", "PARTIALLY_FILLED")
 
 
 def triggers_above(side: str, kind: str) -> bool:
@@ -50,53 +51,23 @@ class SpotRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpotOrder:
+class SpotOrder(PlacedOrder):
     """An order at one moment of its life.
 
-    `status` is NEW, PARTIALLY_FILLED, FILLED, CANCELED or EXPIRED (`expiry_reason` says why). `working` is
-    whether it is on the book: a conditional order is not before its trigger (`working_ms` is then -1).
-    `list_id` is -1 outside an order list.
+    `working` is whether it is on the book: a conditional order is not before its trigger (`working_ms` is
+    then -1). `list_id` is -1 outside an order list. `expiry_reason` says why it expired.
     """
 
-    order_id: int
-    client_order_id: str
-    symbol: str
-    side: str
-    type: str
-    time_in_force: str
-    price: Decimal
-    quantity: Decimal
     quote_quantity: Decimal = ZERO
-    stop_price: Decimal = ZERO
-    executed: Decimal = ZERO
-    quote_filled: Decimal = ZERO
-    status: str = "NEW"
     working: bool = True
     working_ms: int = -1
     list_id: int = -1
     expiry_reason: str = ""
-    created_ms: int
-    updated_ms: int
 
     @property
-    def number(self) -> int:
-        """The id that the venue gave."""
-        return self.order_id
-
-    @property
-    def client_id(self) -> str:
-        """The id that the client gave."""
-        return self.client_order_id
-
-    @property
-    def good_till_ms(self) -> int:
-        """Zero: no spot order ends by itself."""
-        return 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can still be filled."""
-        return self.status in _OPEN
+    def is_resting(self) -> bool:
+        """Whether it stands on the book as long as it is open."""
+        return self.working
 
     @property
     def is_conditional(self) -> bool:
@@ -107,11 +78,6 @@ class SpotOrder:
     def is_market(self) -> bool:
         """Whether it takes any price: MARKET, STOP_LOSS or TAKE_PROFIT."""
         return self.type in {"MARKET", "STOP_LOSS", "TAKE_PROFIT"}
-
-    @property
-    def remaining(self) -> Decimal:
-        """What is not filled."""
-        return self.quantity - self.executed
 
     @property
     def held(self) -> Decimal:
@@ -160,25 +126,10 @@ class OrderList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpotTrade:
-    """One fill of an order; `commission` is what was paid, positive, in `asset`."""
+class SpotTrade(Fill):
+    """One fill of an order; `list_id` is -1 outside an order list."""
 
-    trade_id: int
-    order_id: int
     list_id: int
-    symbol: str
-    side: str
-    price: Decimal
-    quantity: Decimal
-    commission: Decimal
-    asset: str
-    maker: bool
-    ts_ms: int
-
-    @property
-    def quote_quantity(self) -> Decimal:
-        """Price times quantity."""
-        return self.price * self.quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

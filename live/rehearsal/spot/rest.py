@@ -4,14 +4,22 @@ Source: Binance's spot rest-api.md, its weights too.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from live.rehearsal.book import Kline, Trade
-from live.rehearsal.desk import Desk, Endpoint, Json, Security
 from live.rehearsal.errors import VenueError, refuse
-from live.rehearsal.record import INTERVALS_MS
-from live.rehearsal.rest_market import ping, server_time
+from live.rehearsal.serving.desk import Desk, Endpoint, Json, Security
+from live.rehearsal.serving.market_data import (
+    asked_aggregates,
+    asked_klines,
+    asked_trades,
+    by_symbol,
+    one_or_all,
+    ping,
+    server_time,
+    with_days,
+)
+from live.rehearsal.serving.wire import Params, money
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.state import AVERAGE_MINUTES
 from live.rehearsal.spot.venue import SpotVenue
@@ -24,13 +32,10 @@ from live.rehearsal.spot.wire_market import (
     spot_exchange_info,
     trade_record,
 )
-from live.rehearsal.wire import Params, money, newest
 
-__all__ = ["MARKET_ENDPOINTS", "SpotDesk", "depth_weight", "info_weight", "tickers_weight"]
+__all__ = ["MARKET_ENDPOINTS", "SpotDesk", "depth_weight", "info_weight"]
 
 SpotDesk = Desk[SpotVenue]
-_DAY_OF_MINUTES = 1_440
-_HOUR_MS = 3_600_000
 _DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50))
 
 
@@ -42,20 +47,11 @@ def info(desk: SpotDesk, account: str, params: Params) -> Json:
 
 
 def klines(desk: SpotDesk, account: str, params: Params) -> Json:
-    """GET klines: from `startTime` on, else the newest, the last one perhaps under way."""
+    """GET klines."""
     del account
     params.ignore("timeZone")
-    spec, interval = desk.asked_spec(params), params.need("interval")
-    if interval not in INTERVALS_MS:
-        raise refuse(-1120)
-    limit = params.limit(500, 1000)
-    start, end = params.span()
-    chosen = [
-        kline
-        for kline in desk.record.klines(spec.symbol, interval)
-        if (start is None or kline.open_ms >= start) and (end is None or kline.open_ms <= end)
-    ]
-    return [candle_row(kline) for kline in (chosen[:limit] if start is not None else newest(chosen, limit))]
+    spec, chosen = asked_klines(desk, params, most=1000)
+    return [candle_row(kline, spec) for kline in chosen]
 
 
 def depth(desk: SpotDesk, account: str, params: Params) -> Json:
@@ -68,31 +64,17 @@ def depth(desk: SpotDesk, account: str, params: Params) -> Json:
 
 
 def trades(desk: SpotDesk, account: str, params: Params) -> Json:
-    """GET trades, and historicalTrades from an id on."""
+    """GET trades and historicalTrades."""
     del account
-    spec, limit = desk.asked_spec(params), params.limit(500, 1000)
-    first = params.integer("fromId")
-    chosen = [t for t in desk.record[spec.symbol].trades if first is None or t.trade_id >= first]
-    return [trade_record(t) for t in (newest(chosen, limit) if first is None else chosen[:limit])]
+    _, chosen = asked_trades(desk, params)
+    return [trade_record(trade) for trade in chosen]
 
 
 def agg_trades(desk: SpotDesk, account: str, params: Params) -> Json:
-    """GET aggTrades: from an id or a time on, else the newest."""
+    """GET aggTrades."""
     del account
-    spec, limit = desk.asked_spec(params), params.limit(500, 1000)
-    first = params.integer("fromId")
-    start, end = params.span()
-
-    def fits(trade: Trade) -> bool:
-        return (
-            (first is None or trade.trade_id >= first)
-            and (start is None or trade.ts_ms >= start)
-            and (end is None or trade.ts_ms <= end)
-        )
-
-    chosen = [trade for trade in desk.record[spec.symbol].trades if fits(trade)]
-    ordered = chosen[:limit] if first is not None or start is not None else newest(chosen, limit)
-    return [agg_trade_json(trade, spec) for trade in ordered]
+    spec, chosen = asked_aggregates(desk, params)
+    return [agg_trade_json(trade, spec) for trade in chosen]
 
 
 def average_price(desk: SpotDesk, account: str, params: Params) -> Json:
@@ -114,30 +96,26 @@ def price_tickers(desk: SpotDesk, account: str, params: Params) -> Json:
         price = desk.venue.market(spec.symbol).contract
         if price is not None:
             rows.append({"symbol": spec.symbol, "price": money(price)})
-    return _one_or_all(rows, params)
+    return one_or_all(rows, params)
 
 
 def book_tickers(desk: SpotDesk, account: str, params: Params) -> Json:
     """GET ticker/bookTicker."""
     del account
     params.ignore("symbolStatus")
-    return _one_or_all([best_row(desk.venue.market(s.symbol)) for s in _asked(desk, params)], params)
+    return one_or_all([best_row(desk.venue.market(s.symbol)) for s in _asked(desk, params)], params)
 
 
 def day_tickers(desk: SpotDesk, account: str, params: Params) -> Json:
-    """GET ticker/24hr, from the last day's one-minute klines; symbols without any are left out."""
+    """GET ticker/24hr."""
     del account
     params.ignore("symbolStatus")
     kind = params.choice("type", ("FULL", "MINI"), VenueError(-1139, "Invalid ticker type."))
-    rows = []
-    for spec in _asked(desk, params):
-        record = desk.record[spec.symbol]
-        day: list[Kline] = list(record.klines)[-_DAY_OF_MINUTES:]
-        if day:
-            last = record.trades[-1] if record.trades else None
-            row = day_row(spec, desk.venue.market(spec.symbol), day, last)
-            rows.append(_mini(row) if kind == "MINI" else row)
-    return _one_or_all(rows, params)
+    rows = [
+        day_row(spec, desk.venue.market(spec.symbol), day, last)
+        for spec, day, last in with_days(desk, _asked(desk, params))
+    ]
+    return one_or_all([_mini(row) for row in rows] if kind == "MINI" else rows, params)
 
 
 def _mini(row: dict[str, Any]) -> dict[str, Any]:
@@ -161,14 +139,6 @@ def _asked(desk: SpotDesk, params: Params) -> list[SymbolSpec]:
     return [desk.spec(str(name)) for name in names]
 
 
-def _one_or_all(rows: list[Any], params: Params) -> Json:
-    if not params.sent("symbol"):
-        return rows
-    if not rows:
-        raise refuse(-1112)
-    return rows[0]
-
-
 def depth_weight(params: Mapping[str, str]) -> int:
     """5 to 250 by the limit asked for.
 
@@ -178,11 +148,6 @@ def depth_weight(params: Mapping[str, str]) -> int:
     text = params.get("limit", "100")
     limit = int(text) if text.isdecimal() else 100
     return next((weight for most, weight in _DEPTH_WEIGHTS if limit <= most), 250)
-
-
-def tickers_weight(one: int, every: int) -> Callable[[Mapping[str, str]], int]:
-    """A weight for one symbol and one for more."""
-    return lambda params: one if params.get("symbol") else every
 
 
 def info_weight(params: Mapping[str, str]) -> int:
@@ -203,7 +168,7 @@ MARKET_ENDPOINTS = (
     Endpoint("GET", "/api/v3/historicalTrades", _KEY, trades, 25),
     Endpoint("GET", "/api/v3/aggTrades", _OPEN, agg_trades, 4),
     Endpoint("GET", "/api/v3/avgPrice", _OPEN, average_price, 2),
-    Endpoint("GET", "/api/v3/ticker/price", _OPEN, price_tickers, tickers_weight(2, 4)),
-    Endpoint("GET", "/api/v3/ticker/bookTicker", _OPEN, book_tickers, tickers_weight(2, 4)),
-    Endpoint("GET", "/api/v3/ticker/24hr", _OPEN, day_tickers, tickers_weight(2, 80)),
+    Endpoint("GET", "/api/v3/ticker/price", _OPEN, price_tickers, by_symbol(2, 4)),
+    Endpoint("GET", "/api/v3/ticker/bookTicker", _OPEN, book_tickers, by_symbol(2, 4)),
+    Endpoint("GET", "/api/v3/ticker/24hr", _OPEN, day_tickers, by_symbol(2, 80)),
 )

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from live.rehearsal.desk import Endpoint, Json, Security
+from live.rehearsal.serving.desk import Endpoint, Json, Security
+from live.rehearsal.serving.wire import Params
 from live.rehearsal.spot.rest import SpotDesk
 from live.rehearsal.spot.wire import account_json, commission_json, trade_json
-from live.rehearsal.wire import Params, newest
 
 __all__ = ["ACCOUNT_ENDPOINTS", "account_status", "commission", "my_trades", "order_counts"]
 
@@ -34,18 +34,9 @@ def commission(desk: SpotDesk, account: str, params: Params) -> Json:
 def my_trades(desk: SpotDesk, account: str, params: Params) -> Json:
     """GET myTrades: by order, from an id on, by time, else the newest."""
     spec = desk.asked_spec(params)
-    order_id, first = params.integer("orderId"), params.integer("fromId")
-    limit = params.limit(500, 1000)
-    start, end = params.span(longest_ms=_DAY_MS)
-    chosen = [
-        trade
-        for trade in desk.venue.user_trades(account, spec.symbol)
-        if (start is None or trade.ts_ms >= start)
-        and (end is None or trade.ts_ms <= end)
-        and order_id in {None, trade.order_id}
-        and (first is None or trade.trade_id >= first)
-    ]
-    kept = chosen[:limit] if first is not None or start is not None else newest(chosen, limit)
+    order_id, window = params.integer("orderId"), params.window("fromId", longest_ms=_DAY_MS)
+    fills = [t for t in desk.venue.user_trades(account, spec.symbol) if order_id in {None, t.order_id}]
+    kept = window.of(fills, lambda trade: trade.ts_ms, lambda trade: trade.trade_id)
     return [trade_json(trade) for trade in kept]
 
 

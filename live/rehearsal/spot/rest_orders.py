@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from live.rehearsal.desk import Endpoint, Json, Security
 from live.rehearsal.errors import VenueError, refuse
+from live.rehearsal.serving.desk import Endpoint, Json, Security
+from live.rehearsal.serving.wire import Params
 from live.rehearsal.spot.errors import refuse_cancel
 from live.rehearsal.spot.orders import OrderList, SpotOrder, SpotRequest
 from live.rehearsal.spot.rest import SpotDesk
@@ -19,7 +20,6 @@ from live.rehearsal.spot.wire import (
     placed_json,
     response_kind,
 )
-from live.rehearsal.wire import Params, newest
 
 __all__ = [
     "ORDER_ENDPOINTS",
@@ -96,16 +96,9 @@ def open_orders(desk: SpotDesk, account: str, params: Params) -> Json:
 def all_orders(desk: SpotDesk, account: str, params: Params) -> Json:
     """GET allOrders: from `orderId` on, or by time, else the newest."""
     spec = desk.asked_spec(params)
-    first, limit = params.integer("orderId"), params.limit(500, 1000)
-    start, end = params.span(longest_ms=_DAY_MS)
-    chosen = [
-        order
-        for order in desk.venue.all_orders(account, spec.symbol)
-        if (start is None or order.created_ms >= start)
-        and (end is None or order.created_ms <= end)
-        and (first is None or order.order_id >= first)
-    ]
-    kept = chosen[:limit] if first is not None or start is not None else newest(chosen, limit)
+    window = params.window("orderId", longest_ms=_DAY_MS)
+    orders = desk.venue.all_orders(account, spec.symbol)
+    kept = window.of(orders, lambda order: order.created_ms, lambda order: order.order_id)
     return [order_json(order) for order in kept]
 
 
@@ -177,16 +170,9 @@ def query_list(desk: SpotDesk, account: str, params: Params) -> Json:
 
 def all_lists(desk: SpotDesk, account: str, params: Params) -> Json:
     """GET allOrderList: from an id on, or by time, else the newest."""
-    first, limit = params.integer("fromId"), params.limit(500, 1000)
-    start, end = params.span(longest_ms=_DAY_MS)
-    chosen = [
-        pair
-        for pair in desk.venue.order_lists(account)
-        if (start is None or pair.updated_ms >= start)
-        and (end is None or pair.updated_ms <= end)
-        and (first is None or pair.list_id >= first)
-    ]
-    kept = chosen[:limit] if first is not None or start is not None else newest(chosen, limit)
+    window = params.window("fromId", longest_ms=_DAY_MS)
+    lists = desk.venue.order_lists(account)
+    kept = window.of(lists, lambda pair: pair.updated_ms, lambda pair: pair.list_id)
     return [list_json(pair, desk.venue.list_orders(account, pair)) for pair in kept]
 
 

@@ -1,45 +1,37 @@
 """The spot venue's memory as JSON values, and a venue's memory made of them.
 
-Held are accounts with balances, orders, order lists and histories, the clock and the numbers given out. Rules
-and fees come from the venue's construction, the market from the next quotes.
+Held are accounts with balances, orders, order lists and histories, the clock and the numbers given out.
 """
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
+from live.rehearsal.exchange import recall, remember
 from live.rehearsal.spot.account import SpotAccount
 from live.rehearsal.spot.orders import LedgerEntry, OrderList, SpotOrder, SpotTrade
 from live.rehearsal.spot.state import SpotState
-from live.rehearsal.store import decode, encode
+from live.rehearsal.store import amounts_of, decode, encode, texts_of
 
 __all__ = ["restore_spot", "snapshot_spot"]
 
 
 def snapshot_spot(state: SpotState) -> dict[str, Any]:
     """All that a spot venue needs to go on after a restart."""
-    return {
-        "now_ms": state.now_ms,
-        "counters": dict(state.counters),
-        "accounts": [_account_values(account) for account in state.accounts.values()],
-    }
+    return remember(state, _account_values)
 
 
 def restore_spot(state: SpotState, values: Mapping[str, Any], *, history: int) -> None:
     """Put a snapshot in place of everything that the venue remembers; the outbox is emptied."""
-    state.now_ms = max(state.now_ms, values["now_ms"])
-    state.counters = dict(values["counters"])
-    state.accounts = {each["name"]: _account(state, each, history) for each in values["accounts"]}
-    state.outbox = []
+    recall(state, values, lambda each: _account(state, each, history))
 
 
 def _account_values(account: SpotAccount) -> dict[str, Any]:
     return {
         "name": account.name,
-        "starting": {asset: str(amount) for asset, amount in account.starting.items()},
-        "totals": {asset: str(amount) for asset, amount in account.totals.items()},
+        "starting": texts_of(account.starting),
+        "totals": texts_of(account.totals),
         "orders": [encode(order) for order in account.orders.all()],
         "lists": [encode(pair) for pair in account.lists.all()],
         "trades": [encode(trade) for trade in account.trades],
@@ -49,8 +41,8 @@ def _account_values(account: SpotAccount) -> dict[str, Any]:
 
 
 def _account(state: SpotState, values: Mapping[str, Any], history: int) -> SpotAccount:
-    account = SpotAccount(values["name"], _amounts(values["starting"]), history=history)
-    account.totals = _amounts(values["totals"])
+    account = SpotAccount(values["name"], amounts_of(values["starting"]), history=history)
+    account.totals = amounts_of(values["totals"])
     for each in values["lists"]:
         pair = decode(OrderList, each)
         account.lists.put(replace(pair, order_ids=tuple(pair.order_ids)))
@@ -62,7 +54,3 @@ def _account(state: SpotState, values: Mapping[str, Any], history: int) -> SpotA
     account.ledger = deque((decode(LedgerEntry, each) for each in values["ledger"]), maxlen=history)
     account.updated_ms = values["updated_ms"]
     return account
-
-
-def _amounts(texts: Mapping[str, str]) -> dict[str, Decimal]:
-    return {asset: Decimal(text) for asset, text in texts.items()}

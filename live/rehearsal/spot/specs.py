@@ -5,12 +5,12 @@ does not know (price limits, market lots, percent price) is wide, as it is on th
 """
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from catalog.instruments import SymbolSpec as CatalogSpec
 from configs.errors import DataError
-from live.rehearsal.specs import SymbolSpec
+from live.rehearsal.specs import SymbolSpec, catalog_rules, entry_rules, reading_entry
 
 __all__ = ["spot_spec", "spot_spec_of_entry"]
 
@@ -24,22 +24,12 @@ def spot_spec(spec: CatalogSpec) -> SymbolSpec:
     if spec.market != "spot":
         raise DataError(f"{spec.symbol}: market spot is rehearsed, the spec is of market {spec.market}")
     return SymbolSpec(
-        symbol=spec.symbol,
-        base=spec.base,
-        quote=spec.quote,
+        **catalog_rules(spec),
         margin_asset=spec.quote,
-        tick=spec.tick,
-        min_price=spec.tick,
         max_price=_HIGHEST_PRICE,
         price_precision=_PLACES,
-        step=spec.step,
-        min_quantity=spec.min_quantity,
-        max_quantity=spec.max_quantity,
-        market_step=spec.step,
         market_min_quantity=Decimal(0),
-        market_max_quantity=spec.max_quantity,
         quantity_precision=_PLACES,
-        min_notional=spec.min_notional,
         multiplier_up=_UP,
         multiplier_down=_DOWN,
         max_orders=200,
@@ -53,25 +43,13 @@ def spot_spec_of_entry(entry: Mapping[str, Any]) -> SymbolSpec:
 
     Percent price has one pair of multipliers here: the sides' are the same on every pair that matters.
     """
-    try:
+    with reading_entry("spot exchangeInfo", entry):
         filters = {item["filterType"]: item for item in entry["filters"]}
-        price, lot, market = (filters[n] for n in ("PRICE_FILTER", "LOT_SIZE", "MARKET_LOT_SIZE"))
         sides = filters["PERCENT_PRICE_BY_SIDE"]
         return SymbolSpec(
-            symbol=entry["symbol"],
-            base=entry["baseAsset"],
-            quote=entry["quoteAsset"],
+            **entry_rules(entry, filters, Decimal),
             margin_asset=entry["quoteAsset"],
-            tick=Decimal(price["tickSize"]),
-            min_price=Decimal(price["minPrice"]),
-            max_price=Decimal(price["maxPrice"]),
             price_precision=_PLACES,
-            step=Decimal(lot["stepSize"]),
-            min_quantity=Decimal(lot["minQty"]),
-            max_quantity=Decimal(lot["maxQty"]),
-            market_step=Decimal(market["stepSize"]) or Decimal(lot["stepSize"]),
-            market_min_quantity=Decimal(market["minQty"]),
-            market_max_quantity=Decimal(market["maxQty"]),
             quantity_precision=_PLACES,
             min_notional=Decimal(filters["NOTIONAL"]["minNotional"]),
             multiplier_up=Decimal(sides["bidMultiplierUp"]),
@@ -79,8 +57,4 @@ def spot_spec_of_entry(entry: Mapping[str, Any]) -> SymbolSpec:
             max_orders=int(filters["MAX_NUM_ORDERS"]["maxNumOrders"]),
             max_algo_orders=int(filters["MAX_NUM_ALGO_ORDERS"]["maxNumAlgoOrders"]),
             brackets=(),
-            status=entry["status"],
         )
-    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        name = entry.get("symbol", "?")
-        raise DataError(f"the spot exchangeInfo entry of {name} lacks or misstates {error}") from error

@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
-from hashlib import blake2b
 
-from live.rehearsal.book import Market, Trade
-from live.rehearsal.errors import refuse
+from live.rehearsal.book import Trade
+from live.rehearsal.exchange import ExchangeState, Terms
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.account import SpotAccount
 from live.rehearsal.spot.events import ExecutionReport, ListStatus, Position, SpotEvent
@@ -52,54 +51,19 @@ class AveragePrice:
         return (self._notional / self._quantity).quantize(_PLACES, rounding=ROUND_DOWN)
 
 
-class SpotState:
-    """The shared state. Numbers are counters, so equal requests and events give equal ids."""
+class SpotState(ExchangeState[SpotAccount, SpotEvent]):
+    """The shared state: with average prices, and a rate for commission paid in BNB."""
 
-    def __init__(
-        self,
-        specs: Iterable[SymbolSpec],
-        *,
-        maker_rate: Decimal,
-        taker_rate: Decimal,
-        bnb_rate: Decimal | None,
-        seed: int,
-        now_ms: int,
-    ) -> None:
-        self.specs = {spec.symbol: spec for spec in specs}
-        self.markets = {symbol: Market(symbol, spec.step) for symbol, spec in self.specs.items()}
+    def __init__(self, specs: Iterable[SymbolSpec], terms: Terms, *, bnb_rate: Decimal | None) -> None:
+        super().__init__(
+            specs, terms, {"order": _FIRST_ORDER, "list": 0, "trade": 0, "entry": 0, "execution": 0}
+        )
         self.averages = {symbol: AveragePrice() for symbol in self.specs}
-        self.accounts: dict[str, SpotAccount] = {}
-        self.outbox: list[SpotEvent] = []
-        self.maker_rate = maker_rate
-        self.taker_rate = taker_rate
         self.bnb_rate = bnb_rate
-        self.seed = seed
-        self.now_ms = now_ms
-        self.slices = 1
-        self.counters = {"order": _FIRST_ORDER, "list": 0, "trade": 0, "entry": 0, "execution": 0}
-
-    def next_number(self, kind: str) -> int:
-        """The next order, list, trade, entry or execution number."""
-        self.counters[kind] += 1
-        return self.counters[kind]
-
-    def client_id(self, kind: str, number: int) -> str:
-        """A client id for what was sent without one: 22 letters and digits, the same for the same seed."""
-        return blake2b(f"{self.seed}:{kind}:{number}".encode(), digest_size=11).hexdigest()
-
-    def spec(self, symbol: str) -> SymbolSpec:
-        """A symbol's rules; -1121 for a symbol that is not traded here."""
-        if symbol not in self.specs:
-            raise refuse(-1121)
-        return self.specs[symbol]
 
     def average(self, symbol: str) -> Decimal | None:
         """The average price of five minutes, without a trade the last one or the quote's middle."""
         return self.averages[symbol].price(self.now_ms) or self.markets[symbol].contract
-
-    def trades_now(self, symbol: str) -> bool:
-        """Whether the symbol is not halted."""
-        return self.specs[symbol].status == "TRADING"
 
     def post(
         self, account: SpotAccount, asset: str, kind: str, amount: Decimal, symbol: str = "", trade: int = 0

@@ -1,8 +1,8 @@
 """The spot venue: a Binance spot exchange in one synchronous, deterministic object.
 
 Market events move it, requests change it, and everything that happens is put into one outbox in order. It
-reads no clock, file or network: time is the newest event's. Refusals are `VenueError`s; an account that was
-never added is a KeyError. Mark prices and funding are no part of a spot market and are overlooked.
+reads no clock, file or network: time is the newest event's. Refusals are `VenueError`s. Mark prices and
+funding are no part of a spot market and are overlooked.
 
 An order list is done when none of its orders is open: after a partial fill of one order the other has expired
 and the rest of the first stays on the book.
@@ -11,12 +11,12 @@ Not modelled: icebergs, trailing and pegged orders, OTO lists, self-trade preven
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from live.rehearsal.book import Funding, Kline, Market, MarketEvent, MarkPrice, Trade
-from live.rehearsal.errors import VenueError, refuse
+from live.rehearsal.book import Funding, Kline, MarketEvent, MarkPrice, Trade
+from live.rehearsal.errors import VenueError
+from live.rehearsal.exchange import ExchangeVenue, Terms
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.account import Balance, SpotAccount
 from live.rehearsal.spot.entry import check, place, place_pair
@@ -32,13 +32,15 @@ __all__ = ["SpotVenue"]
 ZERO = Decimal(0)
 
 
-class SpotVenue:
+class SpotVenue(ExchangeVenue[SpotAccount, SpotOrder, SpotTrade, SpotEvent]):
     """A spot exchange with its accounts; the first is "main" with `balances` (asset to amount).
 
     Commission is `maker_rate` or `taker_rate` of what is received; with `bnb_rate` (0.75 is a quarter less)
     it is paid out of BNB while there is enough. `seed` goes into the client ids that the venue makes up. Of
     closed orders, fills and ledger entries the last `history` are kept per account.
     """
+
+    _state: SpotState
 
     def __init__(
         self,
@@ -52,37 +54,17 @@ class SpotVenue:
         history: int = 10_000,
         now_ms: int = 0,
     ) -> None:
-        self._state = SpotState(
-            specs, maker_rate=maker_rate, taker_rate=taker_rate, bnb_rate=bnb_rate, seed=seed, now_ms=now_ms
-        )
+        terms = Terms(maker_rate=maker_rate, taker_rate=taker_rate, seed=seed, now_ms=now_ms)
+        self._state = SpotState(specs, terms, bnb_rate=bnb_rate)
         self._history = history
         self.add_account("main", balances)
 
     # -- the market ---------------------------------------------------------------------------------------
 
-    @property
-    def now_ms(self) -> int:
-        """The venue's time."""
-        return self._state.now_ms
-
-    @property
-    def specs(self) -> Mapping[str, SymbolSpec]:
-        """The rules by symbol."""
-        return self._state.specs
-
-    def market(self, symbol: str) -> Market:
-        """A symbol's market state; -1121 for an unknown symbol."""
-        self._state.spec(symbol)
-        return self._state.markets[symbol]
-
     def average(self, symbol: str) -> tuple[Decimal | None, int]:
         """The average price of five minutes and the time of the last trade."""
         self._state.spec(symbol)
         return self._state.average(symbol), self._state.averages[symbol].closed_ms
-
-    def set_time(self, now_ms: int) -> None:
-        """Move the clock on; it never goes back."""
-        self._state.now_ms = max(self._state.now_ms, now_ms)
 
     def apply(self, event: MarketEvent) -> None:
         """Take in a market event: tell it, fill and trigger what it reaches."""
@@ -99,25 +81,6 @@ class SpotVenue:
         if state.trades_now(event.symbol):
             sweep(state, event)
             trigger(state, event.symbol)
-
-    def drain(self) -> list[SpotEvent]:
-        """What happened since the last call, in order."""
-        events, self._state.outbox = self._state.outbox, []
-        return events
-
-    def replace_spec(self, spec: SymbolSpec) -> None:
-        """Change a symbol's rules in flight; orders already there stay as they are."""
-        self._state.spec(spec.symbol)
-        self._state.specs[spec.symbol] = spec
-        self._state.markets[spec.symbol].step = spec.step
-
-    def set_status(self, symbol: str, status: str) -> None:
-        """Halt a symbol (anything but TRADING: no orders, no fills, no triggers) or let it trade again."""
-        self.replace_spec(replace(self._state.spec(symbol), status=status))
-
-    def set_fill_slices(self, count: int) -> None:
-        """Cut every fill into up to `count` fills of whole steps."""
-        self._state.slices = max(1, count)
 
     # -- orders -------------------------------------------------------------------------------------------
 
@@ -193,23 +156,6 @@ class SpotVenue:
         """A client id for a request that came without one."""
         return self._state.client_id(kind, self._state.next_number("execution"))
 
-    def order(
-        self, account: str, symbol: str, order_id: int | None = None, client_order_id: str | None = None
-    ) -> SpotOrder:
-        """One order, open or closed; -2013 when there is none."""
-        order = self._find(self._account(account), symbol, order_id, client_order_id)
-        if order is None:
-            raise refuse(-2013)
-        return order
-
-    def open_orders(self, account: str, symbol: str | None = None) -> list[SpotOrder]:
-        """The open orders, oldest first."""
-        return self._account(account).orders.open(symbol)
-
-    def all_orders(self, account: str, symbol: str) -> list[SpotOrder]:
-        """A symbol's orders, oldest first."""
-        return self._account(account).orders.all(symbol)
-
     def order_list(
         self, account: str, list_id: int | None = None, list_client_id: str | None = None
     ) -> OrderList:
@@ -249,10 +195,6 @@ class SpotVenue:
         """When a balance changed last."""
         return self._account(account).updated_ms
 
-    def user_trades(self, account: str, symbol: str | None = None) -> list[SpotTrade]:
-        """The fills, oldest first."""
-        return [t for t in self._account(account).trades if symbol in {None, t.symbol}]
-
     def ledger(self, account: str) -> list[LedgerEntry]:
         """The ledger's entries, oldest first."""
         return list(self._account(account).ledger)
@@ -281,15 +223,3 @@ class SpotVenue:
     def restore(self, values: Mapping[str, Any]) -> None:
         """Take a snapshot's memory for one's own; the market is not part of it."""
         restore_spot(self._state, values, history=self._history)
-
-    # -- inside -------------------------------------------------------------------------------------------
-
-    def _account(self, name: str) -> SpotAccount:
-        return self._state.accounts[name]
-
-    def _find(
-        self, owner: SpotAccount, symbol: str, order_id: int | None, client_order_id: str | None
-    ) -> SpotOrder | None:
-        self._state.spec(symbol)
-        order = owner.orders.find(order_id, client_order_id)
-        return order if order is not None and order.symbol == symbol else None

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from live.rehearsal.errors import VenueError, refuse
+from live.rehearsal.serving.wire import Params, money
 from live.rehearsal.spot.account import Balance
 from live.rehearsal.spot.orders import OrderList, SpotOrder, SpotRequest, SpotTrade
-from live.rehearsal.wire import Params, money
 
 __all__ = [
     "STP_MODE",

@@ -7,10 +7,10 @@ market time here.
 from decimal import Decimal
 from typing import Any
 
+from live.rehearsal.serving.wire import money
 from live.rehearsal.spot.events import BalanceUpdate, ExecutionReport, ListStatus, Position, SpotUserEvent
 from live.rehearsal.spot.orders import SpotTrade
 from live.rehearsal.spot.wire import STP_MODE
-from live.rehearsal.wire import money
 
 __all__ = ["spot_messages", "stream_terminated"]
 

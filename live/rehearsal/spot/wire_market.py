@@ -8,14 +8,22 @@ from decimal import Decimal
 from typing import Any
 
 from live.rehearsal.book import Kline, Level, Market, Trade
-from live.rehearsal.limits import Limits
 from live.rehearsal.record import BookChange
+from live.rehearsal.serving.limits import Limits
+from live.rehearsal.serving.shapes import (
+    agg_trade_row,
+    best_level,
+    kline_event,
+    kline_row,
+    levels,
+    ticker_event,
+    ticker_row,
+)
+from live.rehearsal.serving.wire import fixed, money, plain
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.filters import MAX_NOTIONAL, MAX_ORDER_LISTS, TYPES
 from live.rehearsal.spot.state import AVERAGE_MINUTES
 from live.rehearsal.spot.wire import STP_MODE, STP_MODES
-from live.rehearsal.wire import fixed, money, plain
-from live.rehearsal.wire_market import agg_trade_row, levels, ticker_event, ticker_row
 
 __all__ = [
     "agg_trade_json",
@@ -35,7 +43,6 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
-_NONE = Level(Decimal(0), Decimal(0))
 
 
 def spot_exchange_info(specs: Iterable[SymbolSpec], limits: Limits, now_ms: int) -> Json:
@@ -49,50 +56,14 @@ def spot_exchange_info(specs: Iterable[SymbolSpec], limits: Limits, now_ms: int)
     }
 
 
-def candle_row(kline: Kline) -> list[Any]:
+def candle_row(kline: Kline, spec: SymbolSpec) -> list[Any]:
     """One kline of GET klines."""
-    return [
-        kline.open_ms,
-        money(kline.open),
-        money(kline.high),
-        money(kline.low),
-        money(kline.close),
-        money(kline.volume),
-        kline.close_ms,
-        money(kline.quote_volume),
-        kline.trades,
-        money(kline.taker_volume),
-        money(kline.taker_quote_volume),
-        "0",
-    ]
+    return kline_row(kline, spec, _amount)
 
 
-def candle_event(kline: Kline, last_trade_id: int) -> Json:
+def candle_event(kline: Kline, spec: SymbolSpec, last_trade_id: int) -> Json:
     """A kline message; trade ids are those of the last trades, as many as the kline counts."""
-    return {
-        "e": "kline",
-        "E": kline.ts_ms,
-        "s": kline.symbol,
-        "k": {
-            "t": kline.open_ms,
-            "T": kline.close_ms,
-            "s": kline.symbol,
-            "i": kline.interval,
-            "f": max(last_trade_id - kline.trades + 1, 0),
-            "L": last_trade_id,
-            "o": money(kline.open),
-            "c": money(kline.close),
-            "h": money(kline.high),
-            "l": money(kline.low),
-            "v": money(kline.volume),
-            "n": kline.trades,
-            "x": kline.closed,
-            "q": money(kline.quote_volume),
-            "V": money(kline.taker_volume),
-            "Q": money(kline.taker_quote_volume),
-            "B": "0",
-        },
-    }
+    return kline_event(kline, spec, last_trade_id, _amount)
 
 
 def trade_record(trade: Trade) -> Json:
@@ -153,7 +124,7 @@ def change_event(spec: SymbolSpec, change: BookChange, ts_ms: int) -> Json:
 
 def best_row(market: Market) -> Json:
     """One symbol of GET ticker/bookTicker; zeros for a side that is empty."""
-    bid, ask = _best(market.bids), _best(market.asks)
+    bid, ask = best_level(market.bids), best_level(market.asks)
     return {
         "symbol": market.symbol,
         "bidPrice": money(bid.price),
@@ -195,8 +166,9 @@ def mini_event(row: Json, ts_ms: int) -> Json:
     return {"e": "24hrMiniTicker"} | {name: whole[name] for name in ("E", "s", "c", "o", "h", "l", "v", "q")}
 
 
-def _best(side: Sequence[Level]) -> Level:
-    return side[0] if side else _NONE
+def _amount(spec: SymbolSpec, notional: Decimal) -> str:
+    del spec
+    return money(notional)
 
 
 def _symbol(spec: SymbolSpec) -> Json:

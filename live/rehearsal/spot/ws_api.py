@@ -8,15 +8,15 @@ Source: Binance's spot web-socket-api.md.
 from collections.abc import Mapping
 from typing import Any
 
-from live.rehearsal.auth import Keyring, json_text
-from live.rehearsal.desk import Desk, Endpoint, Json, Security
 from live.rehearsal.errors import VenueError
-from live.rehearsal.rest_market import ping, server_time
+from live.rehearsal.serving.auth import Keyring, json_text
+from live.rehearsal.serving.desk import Desk, Endpoint, Json, Security
+from live.rehearsal.serving.market_data import ping, server_time
+from live.rehearsal.serving.sockets import Socket, to_text
+from live.rehearsal.serving.wire import Params
+from live.rehearsal.serving.ws_api import TradingApi
 from live.rehearsal.spot import rest, rest_account, rest_orders
 from live.rehearsal.spot.wire_events import stream_terminated
-from live.rehearsal.streams import Socket, to_text
-from live.rehearsal.wire import Params
-from live.rehearsal.ws_api import TradingApi
 
 __all__ = ["SPOT_METHODS", "SpotApi"]
 

@@ -1,0 +1,1 @@
+"""The USD-M futures market: the venue itself, and its protocol."""

@@ -1,0 +1,1 @@
+"""The server: doors, keys, limits and routes, whatever market stands behind them."""

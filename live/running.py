@@ -1,0 +1,280 @@
+"""A node from its parts to its end: preflight, history, the engine, and what is left behind."""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nautilus_trader.live import LiveNode
+
+from actors.control import Control, Inbox
+from actors.faults import raise_failures
+from actors.forecaster import ForecastSpec
+from catalog.instruments import symbol_of
+from catalog.synthetic import ensure_synthetic
+from configs.console import out, status
+from configs.errors import ConfigError, RunFailedError
+from configs.schema import RunConfig
+from live.conductor import Conductor
+from live.connect import build_node
+from live.consent import seek_consent
+from live.first_cover import FirstCover
+from live.operate.crew import Crew
+from live.operate.operations import Operations
+from live.operate.roster import RosterBook
+from live.operate.workshop import Workshop
+from live.options import NodeOptions
+from live.outside import Outside, no_columns
+from live.paper import DIFFERENCES, PaperAccount
+from live.policy import carry_on
+from live.preflight import Setup, preflight
+from live.prepare import GUARD_FILE, Parts, history_bars, load_specs, make_parts, remembered_sides
+from live.record.records import Records
+from live.signals import Signals
+from live.stage import staged
+from live.sweeper import Sweeper
+from live.venue.spot_client import client_of
+from live.venues import Venue, VenueKind, find_venue, is_there
+from strategies.assembly import Assembly, check_strategies
+from strategies.base import TradingStrategy
+
+__all__ = ["start"]
+
+type Specs = Mapping[str, ForecastSpec]
+
+MODELS_ROOT = Path("artifacts/models")
+_PATIENCE_SECS, _LONG_PATIENCE_SECS = 5.0, 30.0  # a start that waits leaves nothing bare, or a position
+_STAGED_HISTORY_MINUTES = 11_520  # eight days: correlations have something to begin with
+_SWITCH_SECS = 0.0005  # a thread that writes keeps the node's waiting for no longer
+
+
+def start(book: RosterBook, options: NodeOptions, signals: Signals, cover: FirstCover) -> None:
+    """Find the strategies and their models, and where no venue is named stage one; then trade until the end.
+
+    `cover` looks between the parts of the start.
+    """
+    run = _current(book)
+    if run.data.synthetic is not None:
+        with status("synthetic market: find, or make once"):
+            ensure_synthetic(run)
+    outside = Outside(no_columns(run))
+    specs = load_specs(run, MODELS_ROOT, book.roster.bundles, outside.columns)
+    if is_there(run, options.kind):
+        outside.begin(run, specs)
+        _trade(book, specs, outside, cover, options, signals)
+        return
+    if run.data.ticks and options.speed != 1.0:
+        raise ConfigError("--speed: bars of a second are made by this machine's clock; rehearse them at 1")
+    minutes = max(_STAGED_HISTORY_MINUTES, (history_bars(run, specs) + 2) * run.data.bar_secs // 60)
+    with staged(run, history_minutes=minutes, speed=options.speed) as placed:
+        book.move(placed.live)
+        if run.sentiment.url is None:
+            outside.replay(run, specs, placed.shift_ns)
+        else:
+            outside.begin(run, specs)
+        _trade(book, specs, outside, cover, options, signals)
+
+
+def _current(book: RosterBook) -> RunConfig:
+    """The run with what commands have made of it."""
+    check_strategies(book.run)
+    if book.is_changed:
+        names = ", ".join(strategy.label for strategy in book.run.strategies)
+        out.print(f"strategies as commands have left them: {names}", markup=False, highlight=False)
+    return book.run
+
+
+def _trade(
+    book: RosterBook,
+    specs: Specs,
+    outside: Outside,
+    cover: FirstCover,
+    options: NodeOptions,
+    signals: Signals,
+) -> None:
+    run = book.run
+    venue = find_venue(run, options.kind)
+    if not options.asks:
+        cover.look()
+    _check(run, specs, outside, venue, options)
+    cover.look()
+    client = client_of(venue)
+    records = Records(run, options.folder)
+    try:
+        parts = make_parts(
+            run,
+            specs,
+            client,
+            options.folder,
+            outside,
+            may_enter=options.may_enter,
+            is_paper=venue.is_paper,
+            keep=records.keep,
+        )
+        outcome = _run(book, venue, parts, records, specs, outside, cover, signals, options)
+        parts.pool.shutdown()
+    finally:
+        records.close()
+        client.close()
+    out.print(f"stopped: {outcome}", markup=False, highlight=False)
+    if venue.is_paper and outcome == "protected":
+        out.print("paper: what is open ends here, without a result", markup=False, highlight=False)
+    if outcome == "unsettled":
+        raise RunFailedError("the node stopped before everything was settled: look at the venue")
+
+
+def _check(run: RunConfig, specs: Specs, outside: Outside, venue: Venue, options: NodeOptions) -> None:
+    """Refuse to start, with a table, while something is not right."""
+    expected = remembered_sides(run, options.folder)
+    setup = Setup(
+        run=run,
+        kind=options.kind,
+        folder=options.folder,
+        specs=lambda: specs,
+        history_bars=lambda specs: history_bars(run, specs),
+        outside=outside,
+        adopt=options.adopt,
+        apply=options.apply,
+        may_trade=options.may_enter,
+        holds_lock=True,
+        expected=expected,
+        patience_secs=_LONG_PATIENCE_SECS if expected else _PATIENCE_SECS,
+    )
+    with client_of(venue) as client:
+        report = preflight(setup, client)
+        if not report.may_start:
+            report.print(sys.stderr)
+            raise ConfigError(f"the node does not start: {', '.join(report.failures)} (see the table above)")
+        for row in report.rows:
+            if row.outcome == "warned":
+                out.print(f"warning: {row.check}: {row.found}: {row.advice}", markup=False, highlight=False)
+        if options.kind is VenueKind.LIVE and options.may_enter:
+            seek_consent(client, venue.key, symbol_of(run.instruments[0]), ask=options.asks)
+
+
+def _run(
+    book: RosterBook,
+    venue: Venue,
+    parts: Parts,
+    records: Records,
+    specs: Specs,
+    outside: Outside,
+    cover: FirstCover,
+    signals: Signals,
+    options: NodeOptions,
+) -> str:
+    run, assembly = book.run, parts.assembly
+    control = Control(Inbox(options.folder / "commands"), assembly.bar_types)
+    node = build_node(run, venue, options.folder, control)
+    traders = list(assembly.strategies)
+    conductor, actors = _actors(node, traders, venue, assembly, cover, signals, options)
+    watchers = records.components(traders, node.portfolio, specs, venue=options.kind.value)
+    assembly.guard.watch(node.portfolio)
+    # not the audit actor: it keeps every record in memory, which only a backtest wants
+    for actor in (*watchers, *(a for a in assembly.actors if a is not assembly.audit)):
+        node.add_actor(actor)
+    for strategy in assembly.strategies:
+        node.add_strategy(strategy)
+    for actor in actors:
+        node.add_actor(actor)
+    components: tuple[Any, ...] = (*assembly.components, *watchers, *actors, control)
+    policy = carry_on(assembly, components)
+    crew = Crew(run, assembly, traders, parts.feeds, specs, options.folder / GUARD_FILE, policy)
+    crew.serve(control, watchers)
+    out.print(f"trading {', '.join(run.instruments)} on {venue.http}", markup=False, highlight=False)
+    signals.arm()
+    with _workshop(venue, records, outside, options) as workshop:
+        control.serve(Operations(book, crew, control, workshop, conductor, _facts(run, venue)))
+        cover.look()  # an entry that was on its way when the node before was killed
+        try:
+            with _short_pauses():
+                node.run()
+        except RuntimeError as error:
+            raise_failures((*components, policy))
+            raise RunFailedError(_told(error, venue)) from error
+    raise_failures((*components, policy))
+    return conductor.outcome
+
+
+@contextmanager
+def _short_pauses() -> Iterator[None]:
+    """While orders wait: other threads give way sooner, and no search for garbage goes through what stays."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECS)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
+
+
+def _told(error: RuntimeError, venue: Venue) -> str:
+    """Why the engine has ended, in words that say what to do."""
+    if "waiting for engine connections" in str(error):
+        return f"no connection to {venue.http} and its streams: see live.base_url_*, then start again"
+    return f"the node failed: {error}"
+
+
+def _actors(
+    node: LiveNode,
+    traders: list[TradingStrategy],
+    venue: Venue,
+    assembly: Assembly,
+    cover: FirstCover,
+    signals: Signals,
+    options: NodeOptions,
+) -> tuple[Conductor, tuple[Any, ...]]:
+    """What is added to a node beside the run's own components: the conductor, and all of them."""
+    heartbeat = options.folder / "heartbeat"
+    heartbeat.touch()
+    sweeps = options.may_enter and not venue.is_paper and not venue.is_spot  # without --trade nothing is sent
+    sweeper = Sweeper(lambda: traders, client_of(venue)) if sweeps else None
+    conductor = Conductor(
+        traders,
+        signals,
+        node.handle().stop,
+        at_end=options.at_end.value,
+        secs=options.secs,
+        beat=lambda: os.utime(heartbeat),
+        greet=assembly.guard.repeat,
+        sweeper=sweeper,
+        cover=cover,
+    )
+    actors: tuple[Any, ...] = (conductor,) if sweeper is None else (conductor, sweeper)
+    if venue.is_paper:
+        names = [str(strategy.instrument.id) for strategy in traders]
+        actors = (*actors, PaperAccount(names, options.folder))
+        _tell_differences()
+    return conductor, actors
+
+
+@contextmanager
+def _workshop(venue: Venue, records: Records, outside: Outside, options: NodeOptions) -> Iterator[Workshop]:
+    workshop = Workshop(
+        venue,
+        options.folder,
+        MODELS_ROOT,
+        records.keep,
+        outside,
+        may_trade=options.may_enter,
+        sets_account=options.apply,
+    )
+    try:
+        yield workshop
+    finally:
+        workshop.close()
+
+
+def _facts(run: RunConfig, venue: Venue) -> dict[str, Any]:
+    """What `status` says of the node itself."""
+    return {"run": run.name, "venue": venue.kind.value, "address": venue.http, "pid": os.getpid()}
+
+
+def _tell_differences() -> None:
+    out.print("paper: live market, orders filled by the engine's sandbox; unlike the venue:", highlight=False)
+    for line in DIFFERENCES:
+        out.print(f"- {line}", markup=False, highlight=False)

@@ -1,0 +1,158 @@
+"""What a trade has earned, by the venue's own fills where the engine had to guess.
+
+A fill whose message was lost is inferred by the engine from the order or the position: it carries no fee. Of
+a position that was there at the start the engine knows neither fees nor what was closed before. Then the
+venue is asked for the fills themselves, and the result is told once they add up, to the guard and the record.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from decimal import Decimal
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from configs.errors import RunFailedError
+
+__all__ = [
+    "Closed",
+    "FetchFills",
+    "FillSource",
+    "Result",
+    "Results",
+    "VenueFill",
+    "engine_result",
+    "last_trip",
+]
+
+_SECOND_NS = 1_000_000_000
+_PATIENCE_NS = 10 * _SECOND_NS
+_MARGIN_NS = 60 * _SECOND_NS
+_ZERO = Decimal(0)
+
+
+class VenueFill(NamedTuple):
+    """A fill as the venue has it: `signed` is negative for a sale, `pnl` before the fee; quote currency.
+
+    `number` is the venue's own of the trade, ascending in time, and `ts` in ns UTC.
+    """
+
+    number: int
+    signed: Decimal
+    pnl: Decimal
+    fee: Decimal
+    ts: int
+
+
+type FetchFills = Callable[[int, int], Future[Sequence[VenueFill]]]
+
+
+class FillSource(NamedTuple):
+    """Whom to ask for fills: `fetch(instrument, after, since)`, which does not block, and what had been
+    `executed` when the node was prepared, by instrument and client order id."""
+
+    fetch: Callable[[str, int, int], Future[Sequence[VenueFill]]]
+    executed: Mapping[str, Mapping[str, float]]
+
+    def asker(self, instrument: str) -> FetchFills:
+        """Asks for the fills of one instrument."""
+        return partial(self.fetch, instrument)
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """A trade that is over and whose result is not told yet.
+
+    `since` is when it had not begun yet (ns UTC, 0: not known), `after` the newest fill of trades before it
+    (-1: not known), `reckoned` what the engine makes of it (None: it ended while no node was alive).
+    """
+
+    side: int
+    risk: float
+    reason: str
+    since: int
+    after: int = -1
+    reckoned: float | None = None
+
+
+class Result(NamedTuple):
+    """What a trade has earned net of fees, the fees, and when it ended (ns UTC); `last` is its newest fill.
+
+    `is_confirmed`: by fills of the venue that add up.
+    """
+
+    pnl: float
+    fee: float
+    ended: int
+    last: int
+    is_confirmed: bool
+
+
+def last_trip(fills: Sequence[VenueFill], side: int) -> tuple[VenueFill, ...]:
+    """The fills of the newest position of a side, from flat to flat; none where the newest do not add up."""
+    left = _ZERO
+    for index in range(len(fills) - 1, -1, -1):
+        left += fills[index].signed
+        if left == 0:
+            return tuple(fills[index:]) if fills[index].signed * side > 0 else ()
+    return ()
+
+
+def engine_result(events: Iterable[Any], pnl: float) -> Result | None:
+    """The engine's own result of a position that is over; None when it had to guess any of its fills."""
+    fee, last, ended = _ZERO, -1, 0
+    for event in events:
+        number, commission = str(event.trade_id), event.commission
+        is_known = number.isdigit() and commission is not None and commission.currency == event.currency
+        if event.reconciliation or not is_known:
+            return None
+        fee += commission.as_decimal()
+        last, ended = max(last, int(number)), max(ended, int(event.ts_event))
+    return Result(pnl, float(fee), ended, last, True) if last >= 0 else None
+
+
+class Results:
+    """Finds the result of one closed trade after another. `fetch(after, since)` asks the venue elsewhere for
+    the fills after a number, or since a time where the number is -1; it must not block."""
+
+    def __init__(self, fetch: FetchFills) -> None:
+        self._fetch = fetch
+        self._asked: Future[Sequence[VenueFill]] | None = None
+        self._again = 0
+        self._first = 0
+
+    def look(self, closed: Closed, now: int) -> Result | None:
+        """The result, once it is known; call it again and again with the time (ns UTC)."""
+        if self._asked is None:
+            if now >= self._again:
+                self._asked = self._fetch(closed.after, max(0, closed.since - _MARGIN_NS))
+            return None
+        if not self._asked.done():
+            return None
+        asked, self._asked, self._again = self._asked, None, now + _SECOND_NS
+        if isinstance(asked.exception(), RunFailedError):  # the venue does not answer: no entry until it does
+            return None
+        result = self._judge(closed, asked.result(), now)
+        if result is not None:
+            self._again = self._first = 0
+        return result
+
+    def _judge(self, closed: Closed, fills: Sequence[VenueFill], now: int) -> Result | None:
+        fills = [fill for fill in fills if fill.number > closed.after]
+        trip = last_trip(fills, closed.side)
+        if trip:
+            return _result(trip, is_confirmed=True)
+        self._first = self._first or now
+        if now - self._first < _PATIENCE_NS:
+            return None
+        found = _result(fills, is_confirmed=False)
+        if closed.reckoned is not None:  # of two that disagree the worse
+            found = found._replace(pnl=min(found.pnl, closed.reckoned) if fills else closed.reckoned)
+        return found
+
+
+def _result(fills: Sequence[VenueFill], *, is_confirmed: bool) -> Result:
+    fee = sum((fill.fee for fill in fills), _ZERO)
+    pnl = sum((fill.pnl for fill in fills), _ZERO) - fee
+    ended, last = max((f.ts for f in fills), default=0), max((f.number for f in fills), default=-1)
+    return Result(float(pnl), float(fee), ended, last, is_confirmed)

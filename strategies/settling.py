@@ -1,0 +1,116 @@
+"""Tells what a live strategy's trades have earned: at once, or when the venue has said it.
+
+Until a result is told no entry is sent: a loss that is not counted yet may be the one that ends the day. It
+is kept in the strategy's memory, so a kill puts it off and does not lose it, and the guard knows one that it
+has counted by its newest fill.
+"""
+
+from typing import Any
+
+import msgspec
+from nautilus_trader.trading import Strategy
+
+from actors.alarms import alarm
+from strategies.journal import Journal
+from strategies.live_gate import LiveGate
+from strategies.memory import TradeMemory
+from strategies.results import Closed, FetchFills, Result, Results, engine_result
+
+__all__ = ["STRAY", "Settling"]
+
+_PAUSE = "result"
+_AWAY = "while_away"
+STRAY = "stray"  # of a position that was no trade
+
+
+class Settling:
+    """One strategy's results. `newest` is that of the newest trade, where the venue was asked for it.
+
+    Without `fetch` (the sandbox has no fills to ask for) what the engine says is told.
+    """
+
+    def __init__(
+        self, strategy: Strategy, fetch: FetchFills | None, journal: Journal, gate: LiveGate, instrument: str
+    ) -> None:
+        self.newest: Result | None = None
+        self._strategy = strategy
+        self._results = None if fetch is None else Results(fetch)
+        self._journal = journal
+        self._gate = gate
+        self._instrument = instrument
+        self._quantity = 0.0
+
+    def begin(self, memory: TradeMemory) -> None:
+        """After a start: a result that was not told is waited for."""
+        if self._results is None:
+            memory.unsettled = None
+        elif memory.unsettled is not None:
+            self._gate.pause(_PAUSE)
+
+    def closing(self, memory: TradeMemory, side: int, risk: float, reason: str) -> None:
+        """A trade is over, and the engine has yet to say what it makes of it: it is remembered."""
+        if self._results is not None:
+            memory.unsettled = _closed(memory, side, risk, reason)
+
+    def away(self, memory: TradeMemory, side: int, risk: float, quantity: float) -> None:
+        """A trade over `quantity` ended while no node was alive: only the venue knows how."""
+        self._quantity = quantity
+        if self._results is None:
+            self._journal.action("closed_while_away", quantity=quantity, pnl=None)
+        elif memory.unsettled is None:
+            self.closing(memory, side, risk, _AWAY)
+            self._gate.pause(_PAUSE)
+
+    def ended(
+        self, memory: TradeMemory, position_id: Any, pnl: float, side: int, risk: float, reason: str
+    ) -> None:
+        """The engine makes `pnl` of a trade that is over."""
+        is_stray = reason == STRAY and memory.unsettled is not None
+        position = self._strategy.cache.position(position_id)
+        known = None if position is None else engine_result(position.events(), pnl)
+        if self._results is not None and known is None and not is_stray:
+            closed = memory.unsettled or _closed(memory, side, risk, reason)
+            memory.unsettled = msgspec.structs.replace(closed, reckoned=pnl)
+            self._gate.pause(_PAUSE)
+            return
+        last = -1 if known is None else known.last
+        self._journal.trade_closed(side, pnl, risk, reason, last_fill=last)
+        if not is_stray:
+            self.newest, memory.unsettled = None, None
+            memory.last_fill = memory.last_fill if last < 0 else last
+
+    def look(self, memory: TradeMemory, now: int) -> None:
+        """On the timer: ask, hear, tell. Nobody can let an entry in before."""
+        closed = memory.unsettled
+        if closed is None or self._results is None:
+            return
+        self._gate.pause(_PAUSE)
+        result = self._results.look(closed, now)
+        if result is not None:
+            self._tell(memory, closed, result)
+
+    def _tell(self, memory: TradeMemory, closed: Closed, result: Result) -> None:
+        is_away = closed.reason == _AWAY
+        ended = result.ended if is_away else 0
+        self._journal.trade_closed(closed.side, result.pnl, closed.risk, closed.reason, ended, result.last)
+        if is_away:
+            self._journal.action("closed_while_away", quantity=self._quantity, pnl=result.pnl)
+        self._journal.action(
+            "result",
+            pnl=result.pnl,
+            commission=result.fee,
+            reckoned=closed.reckoned,
+            is_confirmed=result.is_confirmed,
+        )
+        if not result.is_confirmed:
+            text = f"the venue's fills do not add up to the trade that is over: told is {result.pnl:.2f}"
+            alarm(self._strategy, text, instrument=self._instrument, pnl=result.pnl)
+        self.newest = result if result.is_confirmed else None
+        memory.unsettled = None
+        memory.last_fill = memory.last_fill if result.last < 0 else result.last
+        self._gate.lift(_PAUSE)
+
+
+def _closed(memory: TradeMemory, side: int, risk: float, reason: str) -> Closed:
+    since = min((ts for ts in (memory.since, memory.opened) if ts), default=0)
+    return Closed(side=side, risk=risk, reason=reason, since=since, after=memory.last_fill)

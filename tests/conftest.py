@@ -1,0 +1,30 @@
+"""A futures rehearsal server on its own thread: what the tests of its wire and of its clients begin with."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from live.rehearsal.serving.server import ServerThread
+from tests.rehearsal_server import Rest, Script, Skewed, make_server, running
+
+
+@pytest.fixture
+def faults() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def clock() -> Skewed:
+    return Skewed()
+
+
+@pytest.fixture
+def thread(faults: Script, clock: Skewed) -> Iterator[ServerThread]:
+    with running(make_server(faults=faults, clock=clock)) as server:
+        yield server
+
+
+@pytest.fixture
+def rest(thread: ServerThread) -> Iterator[Rest]:
+    with Rest(thread.server.http_url) as client:
+        yield client

@@ -1,0 +1,175 @@
+"""What a trade has earned by the venue's own fills: which are its, and what is told when they do not fit."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nautilus_trader.model import Currency, Money
+
+from configs.errors import RunFailedError
+from strategies.results import Closed, Result, Results, VenueFill, engine_result, last_trip
+
+SECOND = 1_000_000_000
+USDT = Currency.from_str("USDT")
+
+
+def fill(number: int, signed: str, pnl: str = "0", fee: str = "1") -> VenueFill:
+    return VenueFill(number, Decimal(signed), Decimal(pnl), Decimal(fee), number * SECOND)
+
+
+LONG = [fill(1, "2"), fill(2, "-0.5", "10"), fill(3, "-1.5", "-4")]
+LOST = Closed(side=1, risk=5.0, reason="stop", since=SECOND, reckoned=6.0)
+
+
+class Venue:
+    """Answers what it is given, one answer a question; `asked` are the questions."""
+
+    def __init__(self, *answers: Sequence[VenueFill] | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[int, int]] = []
+
+    def __call__(self, after: int, since: int) -> Future[Sequence[VenueFill]]:
+        self.asked.append((after, since))
+        told: Future[Sequence[VenueFill]] = Future()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            told.set_exception(answer)
+        else:
+            told.set_result(answer)
+        return told
+
+
+def first(results: Results, closed: Closed, *, secs: int = 30) -> tuple[int, Result | None]:
+    """The first result and the second at which it came, looking four times a second."""
+    for step in range(4 * secs):
+        result = results.look(closed, 100 * SECOND + step * SECOND // 4)
+        if result is not None:
+            return step // 4, result
+    return secs, None
+
+
+# -- whose fills -------------------------------------------------------------------------------------------
+
+
+def test_the_newest_position_is_from_flat_to_flat() -> None:
+    before = [fill(-3, "1"), fill(-2, "-1", "7")]
+    assert last_trip([*before, *LONG], 1) == tuple(LONG)
+
+
+@pytest.mark.parametrize(
+    "fills",
+    [
+        [],
+        LONG[:2],  # the last one is not listed yet
+        LONG[1:],  # the first ones are not
+        [fill(-3, "2"), fill(-2, "-2", "7"), LONG[0]],  # an older close and the newest entry cancel out
+    ],
+)
+def test_fills_that_do_not_make_a_position_of_the_side_are_none(fills: list[VenueFill]) -> None:
+    assert last_trip(fills, 1) == ()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1, -1]), st.lists(st.integers(1, 9), min_size=1, max_size=4)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.data(),
+)
+def test_of_positions_one_after_the_other_the_newest_is_found_whole_or_not_at_all(
+    trips: list[tuple[int, list[int]]], data: st.DataObject
+) -> None:
+    fills, begun = list[VenueFill](), 0
+    for side, parts in trips:
+        begun = len(fills)
+        fills += [fill(len(fills) + k, str(side * part)) for k, part in enumerate(parts)]
+        left = sum(parts)
+        while left:
+            gone = data.draw(st.integers(1, left))
+            fills.append(fill(len(fills), str(-side * gone), "1"))
+            left -= gone
+    side = trips[-1][0]
+    assert last_trip(fills, side) == tuple(fills[begun:])
+    assert last_trip(fills, -side) == ()
+
+
+# -- asking ------------------------------------------------------------------------------------------------
+
+
+def test_what_the_engine_had_to_guess_is_told_by_the_venues_fills() -> None:
+    venue = Venue(LONG)
+    _, result = first(Results(venue), LOST)
+    assert result == Result(3.0, 3.0, 3 * SECOND, 3, is_confirmed=True)
+    assert venue.asked == [(-1, 0)]  # a minute earlier than it began, which is before all time
+
+
+def test_fills_of_trades_that_were_told_before_are_not_counted_again() -> None:
+    told = [fill(1, "1"), fill(2, "-1", "50")]
+    venue = Venue(told, [*told, fill(3, "4"), fill(4, "-4", "-8")])
+    closed = Closed(side=1, risk=5.0, reason="stop", since=SECOND, after=2, reckoned=0.0)
+    secs, result = first(Results(venue), closed)
+    assert result is not None
+    assert (secs, result.pnl, result.last) == (1, -10.0, 4)
+    assert venue.asked == [(2, 0)] * 2
+
+
+def test_a_venue_that_does_not_answer_is_asked_until_it_does() -> None:
+    failing = [RunFailedError("no answer")] * 20
+    secs, result = first(Results(Venue(*failing, LONG)), LOST)
+    assert result is not None
+    assert result.is_confirmed
+    assert secs >= 20
+
+
+def test_another_error_is_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        first(Results(Venue(ZeroDivisionError())), LOST)
+
+
+@pytest.mark.parametrize(("reckoned", "told"), [(6.0, 6.0), (9.0, 8.0), (None, 8.0)])
+def test_when_the_fills_do_not_add_up_the_worse_of_the_two_is_told(
+    reckoned: float | None, told: float
+) -> None:
+    closed = Closed(side=1, risk=5.0, reason="stop", since=SECOND, reckoned=reckoned)
+    secs, result = first(Results(Venue(LONG[:2])), closed)
+    assert result is not None
+    assert (result.pnl, result.is_confirmed) == (told, False)
+    assert secs >= 10
+
+
+def test_a_venue_that_has_forgotten_the_trade_leaves_what_the_engine_makes_of_it() -> None:
+    _, result = first(Results(Venue([])), LOST)
+    assert result == Result(6.0, 0.0, 0, -1, is_confirmed=False)
+
+
+# -- what the engine knows ---------------------------------------------------------------------------------
+
+
+def event(number: str, **other: Any) -> SimpleNamespace:
+    known = {"commission": Money(0.5, USDT), "currency": USDT, "reconciliation": False, "ts_event": SECOND}
+    return SimpleNamespace(trade_id=number, **known | other)
+
+
+def test_the_engine_is_believed_where_it_has_heard_every_fill() -> None:
+    events = [event("7"), event("9", ts_event=2 * SECOND)]
+    assert engine_result(events, -4.0) == Result(-4.0, 1.0, 2 * SECOND, 9, is_confirmed=True)
+
+
+@pytest.mark.parametrize(
+    "guessed",
+    [
+        event("8", reconciliation=True),
+        event("8", commission=None),
+        event("8", commission=Money(0.001, Currency.from_str("BNB"))),
+        event("426daf5d-4f98-524d-9cc7-692cd7113e09"),
+    ],
+)
+def test_one_fill_that_was_guessed_is_enough_to_ask(guessed: SimpleNamespace) -> None:
+    assert engine_result([event("7"), guessed], -4.0) is None
+    assert engine_result([], 0.0) is None
