@@ -103,6 +103,7 @@ class Sweeper(DataActor):
 
     def on_start(self) -> None:
         """Look at once, then again and again."""
+        self._changed_at = self._now()  # at a start, too, everything is asked for
         self.subscribe_topic(AUDIT_TOPIC, self._on_audit)
         self.subscribe_topic(ORDER_TOPIC, self._on_order)
         self.clock.set_timer_ns("sweep", _LOOK_NS, None, None, self._on_look)

@@ -272,6 +272,21 @@ def test_rules_that_a_fault_changes_in_flight_excuse_a_refusal_by_them() -> None
     assert len(within_filters(replace(evidence, faults=(fault("drop_message", 3.5, 5),)))) == 1
 
 
+def test_a_clock_that_is_right_again_is_learnt_from_one_refusal_at_each_address() -> None:
+    first = Request(at(6), "GET", "/fapi/v1/openAlgoOrders", {}, 400, -1021)
+    skewed = replace(good(), faults=(fault("skew_clock", 1.5, 3.0),))
+    learnt = (
+        first,
+        first._replace(wall_ns=at(8.9)),
+        first._replace(path="/fapi/v3/account", wall_ns=at(9.5)),
+    )
+    assert within_filters(replace(skewed, requests=(*good().requests, *learnt))) == []
+    again = first._replace(wall_ns=at(9.1))
+    told = within_filters(replace(skewed, requests=(*good().requests, *learnt, again)))
+    assert [v.at_ns for v in told] == [at(9.1)]
+    assert len(within_filters(replace(good(), requests=(*good().requests, first)))) == 1
+
+
 def test_changed_rules_are_known_three_seconds_after_the_first_refusal_by_them() -> None:
     first = Request(at(4), "POST", "/fapi/v1/order", PLACED, 400, -4023)
     changed = replace(good(), faults=(fault("change_filters", 3.5, 9.5),))

@@ -325,7 +325,8 @@ def within_filters(evidence: Evidence) -> list[Violation]:
 
     A refusal that a fault made is not the node's doing; nor is one by rules that a fault has changed in
     flight, for three seconds from the first (then the node knows them), or of a time stamp while the clock is
-    skewed. A price too far from the mark is the mark's doing within three seconds of a jump, once a price.
+    skewed and for three seconds from the first after it, at each address. A price too far from the mark is
+    the mark's doing within three seconds of a jump, once a price.
     """
     excuses = fault_spans(evidence, SECOND_NS)
     codes = _LIMIT_CODES if evidence.scenario.kind == "um" else _SPOT_LIMIT_CODES
@@ -345,13 +346,28 @@ def within_filters(evidence: Evidence) -> list[Violation]:
 
 
 def _unlearned(refused: list[Request], excuses: list[tuple[str, Span]]) -> list[Request]:
-    """Without those by rules that have just changed: the node learns them from the first refusal."""
+    """Without those by rules, or a clock, that have just changed: the node learns them from a refusal."""
     for kind, span in excuses:
+        if kind == "skew_clock":
+            refused = _untimed(refused, span)
         if kind == "change_filters":
             by_rule = [r for r in refused if r.code in _RULE_CODES and covered_by(r.wall_ns, [span])]
             until = min((r.wall_ns for r in by_rule), default=0) + _LEARNT_NS
             refused = [r for r in refused if r not in by_rule or r.wall_ns > until]
     return refused
+
+
+def _untimed(refused: list[Request], span: Span) -> list[Request]:
+    first: dict[str, int] = {}
+    left = []
+    for request in sorted(refused, key=lambda r: r.wall_ns):
+        if (
+            request.code not in _CLOCK_CODES
+            or request.wall_ns < span.ended_ns
+            or request.wall_ns - first.setdefault(request.path, request.wall_ns) > _LEARNT_NS
+        ):
+            left.append(request)
+    return left
 
 
 def _jumps(evidence: Evidence) -> list[Span]:
