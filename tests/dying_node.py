@@ -57,6 +57,8 @@ def dying(method: Callable[..., Any], flag: Path, *, after: bool) -> Callable[..
 
     def either(*args: Any, **kwargs: Any) -> Any:
         is_due = flag.exists()
+        if is_due:
+            print(f"dying at {method.__name__}{args[1:]}", flush=True)
         if is_due and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         answer = method(*args, **kwargs)

@@ -165,6 +165,29 @@ def test_a_price_jump_is_seen_at_once_and_stays() -> None:
     play(scenario)
 
 
+def test_a_stop_that_a_jump_goes_through_fills_beyond_the_jump() -> None:
+    async def scenario() -> None:
+        async with rehearsing(plan()) as client:
+            await client.session.step(30)
+            _, order = await client.order(newOrderRespType="RESULT")
+            entry = float(order["avgPrice"])
+            values = {"symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET", "workingType": "MARK_PRICE"}
+            await client.ask(
+                "POST",
+                "/fapi/v1/algoOrder",
+                algoType="CONDITIONAL",
+                closePosition="true",
+                triggerPrice=f"{entry * 0.98:.1f}",
+                **values,
+            )
+            await client.steer("POST", "jump", symbol="BTCUSDT", percent=-10)
+            trades = await client.ask("GET", "/fapi/v1/userTrades", symbol="BTCUSDT")
+            assert [trade["side"] for trade in trades] == ["BUY", "SELL"]
+            assert float(trades[1]["price"]) == pytest.approx(entry * 0.9, rel=2e-3), "not at its trigger"
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("memory", [True, False])
 def test_a_restarted_venue_remembers_or_does_not(memory: bool) -> None:
     async def scenario() -> None:
