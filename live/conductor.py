@@ -19,7 +19,7 @@ from strategies.base import TradingStrategy
 __all__ = ["Conductor"]
 
 _LOOK_NS = 100_000_000
-_SETTLE_SECS = 10.0
+_SETTLE_SECS = 15.0  # a result that the venue's fills do not confirm is told after ten
 
 
 @fail_loud

@@ -58,7 +58,8 @@ def dying(method: Callable[..., Any], flag: Path, *, after: bool) -> Callable[..
     def either(*args: Any, **kwargs: Any) -> Any:
         is_due = flag.exists()
         if is_due:
-            print(f"dying at {method.__name__}{args[1:]}", flush=True)
+            sys.stdout.write(f"dying at {method.__name__}{args[1:]}\n")
+            sys.stdout.flush()
         if is_due and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         answer = method(*args, **kwargs)
