@@ -137,7 +137,8 @@ class EntrySubmitted(msgspec.Struct, frozen=True, kw_only=True):
 class TradeClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A position is flat again. `pnl` is realised, net of fees, `risk` was at stake; quote currency.
 
-    `ended` is when, by the venue's clock (ns UTC), where it closed while no node was alive; 0 otherwise.
+    `ended` is when (ns UTC), where it is told later than that: by the venue's clock of one that closed while
+    no node was alive; 0 otherwise.
     `last_fill` is the venue's number of its newest fill: one that is told twice counts once (-1: none).
     """
 

@@ -5,6 +5,7 @@ struct, whole in the state file, so that a restart changes nothing. Amounts sit 
 enough (a round loss of a round account) that comparisons allow for binary dust.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ MINUTE_NS = 60_000_000_000
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
 _DUST = 1e-9
+_MOST_CLOSINGS = 16  # so many can still be put in order
 
 
 class Finding(NamedTuple):
@@ -68,6 +70,15 @@ class DayMemory(msgspec.Struct, forbid_unknown_fields=True):
     streak_until: int = 0
 
 
+class _Closing(NamedTuple):
+    """A trade's end and when it was heard of (ns UTC), its profit, and streak and pause before it."""
+
+    at: int
+    heard: int
+    pnl: float
+    before: tuple[int, int]
+
+
 class DayRules:
     """Loss against the day's opening equity, entries an hour and a day, streaks of losses.
 
@@ -83,8 +94,7 @@ class DayRules:
         self._limits = limits
         self._offset = limits.starts_at_hour * HOUR_NS
         self._opening_before: float | None = None
-        self._away: list[tuple[int, float]] = []
-        self._before_away = (0, 0)
+        self._closings: deque[_Closing] = deque(maxlen=_MOST_CLOSINGS)
 
     @property
     def ends(self) -> int:
@@ -128,7 +138,7 @@ class DayRules:
     def reset(self) -> None:
         """Forget the streak of losses and its pause."""
         self.memory.streak, self.memory.streak_until = 0, 0
-        self._away.clear()
+        self._closings.clear()
 
     def entry(self, now: int) -> None:
         """An entry was sent."""
@@ -139,20 +149,20 @@ class DayRules:
     def closed(self, now: int, pnl: float, ended: int = 0) -> None:
         """A trade was closed; one that made exactly nothing neither lengthens nor ends a streak.
 
-        Trades that closed while no node was alive are heard of one after the other in any order: with `ended`
-        (ns UTC, above 0) they count in the order in which they ended.
+        Results come in any order where the venue has to be asked for them: of trades that closed while
+        no node was alive, or whose fills came without their fees. With `ended` (ns UTC, 0: now) they count in
+        the order in which they ended.
         """
-        memory = self.memory
-        if not ended:
-            self._away.clear()
-            self._count(now, pnl)
-            return
-        if not self._away:
-            self._before_away = memory.streak, memory.streak_until
-        self._away = sorted([*self._away, (ended, pnl)])
-        memory.streak, memory.streak_until = self._before_away
-        for _, earned in self._away:
-            self._count(now, earned)
+        memory, at = self.memory, min(ended or now, now)
+        later: list[_Closing] = []
+        while self._closings and self._closings[-1].at > at:
+            later.append(self._closings.pop())
+        if later:
+            memory.streak, memory.streak_until = later[-1].before
+        for closing in (_Closing(at, now, pnl, (0, 0)), *reversed(later)):
+            before = memory.streak, memory.streak_until
+            self._closings.append(closing._replace(before=before))
+            self._count(closing.heard, closing.pnl)
 
     def _count(self, now: int, pnl: float) -> None:
         memory, most = self.memory, self._limits.loss_streak

@@ -108,7 +108,7 @@ class Journal:
     ) -> None:
         """A position is flat again: `pnl` net of fees, `risk` what was at stake, in quote currency.
 
-        `ended`: when (ns UTC), of one that closed while no node was alive. `last_fill` is the venue's number
+        `ended`: when (ns UTC), of one that is told later. `last_fill` is the venue's number
         of its newest fill: it is counted once although a kill may have it told again (-1: not known).
         """
         message = TradeClosed(

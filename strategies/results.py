@@ -64,7 +64,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """A trade that is over and whose result is not told yet.
 
     `since` is when it had not begun yet (ns UTC, 0: not known), `after` the newest fill of trades before it
-    (-1: not known), `reckoned` what the engine makes of it (None: it ended while no node was alive).
+    (-1: not known), `reckoned` what the engine makes of it (None: it ended while no node was alive), `ended`
+    when it was seen to be over (ns UTC).
     """
 
     side: int
@@ -73,6 +74,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     after: int = -1
     reckoned: float | None = None
+    ended: int = 0
 
 
 class Result(NamedTuple):

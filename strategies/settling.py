@@ -70,7 +70,8 @@ class Settling:
         known = None if position is None else engine_result(position.events(), pnl)
         if self._results is not None and known is None and not is_stray:
             closed = memory.unsettled or _closed(memory, side, risk, reason)
-            memory.unsettled = msgspec.structs.replace(closed, reckoned=pnl)
+            now = int(self._strategy.clock.timestamp_ns())
+            memory.unsettled = msgspec.structs.replace(closed, reckoned=pnl, ended=now)
             self._gate.pause(_PAUSE)
             return
         last = -1 if known is None else known.last
@@ -91,7 +92,7 @@ class Settling:
 
     def _tell(self, memory: TradeMemory, closed: Closed, result: Result) -> None:
         is_away = closed.reason == _AWAY
-        ended = result.ended if is_away else 0
+        ended = result.ended if is_away else closed.ended
         self._journal.trade_closed(closed.side, result.pnl, closed.risk, closed.reason, ended, result.last)
         if is_away:
             self._journal.action("closed_while_away", quantity=self._quantity, pnl=result.pnl)
