@@ -141,7 +141,7 @@ class Results:
 
     def _judge(self, closed: Closed, fills: Sequence[VenueFill], now: int) -> Result | None:
         fills = [fill for fill in fills if fill.number > closed.after]
-        trip = last_trip(fills, closed.side)
+        trip = _since_the_last(fills, closed) or last_trip(fills, closed.side)
         if trip:
             return _result(trip, is_confirmed=True)
         self._first = self._first or now
@@ -151,6 +151,13 @@ class Results:
         if closed.reckoned is not None:  # of two that disagree the worse
             found = found._replace(pnl=min(found.pnl, closed.reckoned) if fills else closed.reckoned)
         return found
+
+
+def _since_the_last(fills: Sequence[VenueFill], closed: Closed) -> Sequence[VenueFill]:
+    """All fills since the trade before, where they end flat: a fill that was lost can hide that the venue was
+    flat in between, and what was added then belongs to the same trade."""
+    is_known = closed.after >= 0 and bool(fills) and fills[0].signed * closed.side > 0
+    return fills if is_known and sum((fill.signed for fill in fills), _ZERO) == 0 else ()
 
 
 def _result(fills: Sequence[VenueFill], *, is_confirmed: bool) -> Result:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +118,19 @@ def test_fills_of_trades_that_were_told_before_are_not_counted_again() -> None:
     assert result is not None
     assert (secs, result.pnl, result.last) == (1, -10.0, 4)
     assert venue.asked == [(2, 0)] * 2
+
+
+def test_what_was_added_after_a_close_that_nobody_heard_of_belongs_to_the_same_trade() -> None:
+    # flat at the venue after fill 4; the node, which had missed that, added two more
+    fills = [fill(3, "-4"), fill(4, "4", "220"), fill(7, "-2"), fill(8, "2", "-0.5")]
+    closed = Closed(side=-1, risk=5.0, reason="target", since=SECOND, after=2, reckoned=219.0)
+    _, result = first(Results(Venue([fill(1, "1"), fill(2, "-1"), *fills])), closed)
+    assert result is not None
+    assert (result.pnl, result.fee, result.last, result.is_confirmed) == (215.5, 4.0, 8, True)
+    unknown = msgspec.structs.replace(closed, after=-1)  # which fills are this trade's is not known then
+    _, result = first(Results(Venue([fill(1, "1"), fill(2, "-1"), *fills])), unknown)
+    assert result is not None
+    assert (result.pnl, result.last) == (-2.5, 8)
 
 
 def test_a_venue_that_does_not_answer_is_asked_until_it_does() -> None:
