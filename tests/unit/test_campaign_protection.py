@@ -15,6 +15,7 @@ from live.rehearsal.campaign.limits import limits_kept, profits_told
 from live.rehearsal.campaign.mutants import MUTANTS
 from live.rehearsal.campaign.protection import orders_serve, plans_survive, stops_stand_right, targets_fit
 from live.rehearsal.campaign.results import Result, shortfalls
+from live.rehearsal.campaign.scenario import Fault
 from tests.campaign_evidence import (
     COIN,
     NAME,
@@ -102,6 +103,12 @@ def test_a_stop_that_does_not_move_where_it_was_to_is_told() -> None:
     assert broken(moved()) == {"stops_stand_right"}
     assert stops_stand_right(moved(price=49_500.0)) == []  # there already
     assert stops_stand_right(moved(price=49_500.1)) == []  # within a tick
+
+
+def test_a_venue_that_has_forgotten_its_orders_accuses_of_no_move() -> None:
+    lost = Fault(values={"kind": "restart_venue", "memory": False}, at_secs=8.0)
+    evidence = replace(moved(), scenario=msgspec.structs.replace(moved().scenario, faults=(lost,)))
+    assert stops_stand_right(evidence) == []
 
 
 def test_a_move_is_excused_only_by_what_was_at_work_then() -> None:

@@ -108,11 +108,13 @@ def stops_stand_right(evidence: Evidence) -> list[Violation]:
 
     A position that was not opened by an entry, and one that the node says it knows nothing of, may have the
     stop of last resort. A move is done when a stop at least as near is sent within 0.6 s; it is excused
-    when the position was gone, left or no node there by then, and for the time that a fault was at work.
+    when the position was gone, left or no node there by then, and for the time that a fault was at work. A
+    venue that has lost its memory has no record of the moves before.
     """
     if evidence.scenario.kind != "um":
         return []
-    return [*_too_far(evidence), *_not_moved(evidence)]
+    moves = () if has_forgotten(evidence) else _not_moved(evidence)
+    return [*_too_far(evidence), *moves]
 
 
 def _too_far(evidence: Evidence) -> Iterator[Violation]:
