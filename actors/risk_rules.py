@@ -71,9 +71,12 @@ class DayMemory(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Closing(NamedTuple):
-    """A trade's end and when it was heard of (ns UTC), its profit, and streak and pause before it."""
+    """A trade's end and when it was heard of (ns UTC), its profit, and streak and pause before it.
 
-    at: int
+    `at` begins with whether a node was alive then.
+    """
+
+    at: tuple[bool, int]
     heard: int
     pnl: float
     before: tuple[int, int]
@@ -146,14 +149,15 @@ class DayRules:
             first = min(self.memory.start or 0, now - HOUR_NS)
             self.memory.entries = [*(t for t in self.memory.entries if t >= first), now]
 
-    def closed(self, now: int, pnl: float, ended: int = 0) -> None:
+    def closed(self, now: int, pnl: float, ended: int = 0, *, away: bool = False) -> None:
         """A trade was closed; one that made exactly nothing neither lengthens nor ends a streak.
 
         Results come in any order where the venue has to be asked for them: of trades that closed while
         no node was alive, or whose fills came without their fees. With `ended` (ns UTC, 0: now) they count in
-        the order in which they ended.
+        the order in which they ended; those of `away`, by the venue's clock, before all after the start.
         """
-        memory, at = self.memory, min(ended or now, now)
+        memory = self.memory
+        at = (False, ended) if away else (True, min(ended or now, now))
         later: list[_Closing] = []
         while self._closings and self._closings[-1].at > at:
             later.append(self._closings.pop())

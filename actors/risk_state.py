@@ -154,7 +154,7 @@ class RiskState:
             if self.memory.counted.get(message.instrument) == message.last_fill:
                 return self._judge()  # counted before a kill that came before the strategy wrote it down
             self.memory.counted[message.instrument] = message.last_fill
-        self._day.closed(now, message.pnl, message.ended)
+        self._day.closed(now, message.pnl, message.ended, away=message.exit_reason == "while_away")
         self._symbols.closed(
             now,
             message.instrument,

@@ -31,6 +31,15 @@ def test_a_streak_follows_the_order_in_which_trades_ended(
     assert rules.memory.streak == streak
 
 
+def test_what_ended_while_no_node_was_alive_comes_first_whatever_the_venues_clock_says() -> None:
+    rules = DayRules(DayLimits(loss_streak=9), DayMemory(streak=4))
+    rules.closed(11 * MIN, -1.0, 10 * MIN)
+    rules.closed(12 * MIN, 5.0, 500 * MIN, away=True)
+    rules.closed(12 * MIN, -1.0, 400 * MIN, away=True)
+    rules.closed(13 * MIN, -1.0)
+    assert rules.memory.streak == 2
+
+
 def test_a_gain_told_late_between_losses_takes_back_the_pause_that_they_made() -> None:
     rules = DayRules(DayLimits(loss_streak=2, loss_streak_pause_minutes=30), DayMemory())
     rules.closed(10 * MIN, -1.0)
