@@ -16,6 +16,7 @@ __all__ = [
     "RISK_MODE_TOPIC",
     "SENTIMENT_TOPIC",
     "TRADING_TOPIC",
+    "WHILE_AWAY",
     "AuditRecord",
     "Command",
     "EntrySubmitted",
@@ -33,6 +34,7 @@ __all__ = [
 
 AUDIT_TOPIC = "sextant.audit"
 COMMAND_TOPIC = "sextant.command"
+WHILE_AWAY = "while_away"  # why a trade ended that did so while no node was alive
 ORDER_TOPIC = "sextant.order"  # OrderTold, live only
 RISK_MODE_TOPIC = "sextant.risk_mode"
 SENTIMENT_TOPIC = "sextant.sentiment"

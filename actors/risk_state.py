@@ -25,7 +25,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actors.messages import Command, EntrySubmitted, Mode, OrderRefused, RiskMode, TradeClosed
+from actors.messages import (
+    WHILE_AWAY,
+    Command,
+    EntrySubmitted,
+    Mode,
+    OrderRefused,
+    RiskMode,
+    TradeClosed,
+)
 from actors.performance import Level, Performance, PerformanceMemory
 from actors.risk_rules import (
     DayMemory,
@@ -154,7 +162,7 @@ class RiskState:
             if self.memory.counted.get(message.instrument) == message.last_fill:
                 return self._judge()  # counted before a kill that came before the strategy wrote it down
             self.memory.counted[message.instrument] = message.last_fill
-        self._day.closed(now, message.pnl, message.ended, away=message.exit_reason == "while_away")
+        self._day.closed(now, message.pnl, message.ended, away=message.exit_reason == WHILE_AWAY)
         self._symbols.closed(
             now,
             message.instrument,

@@ -12,6 +12,7 @@ from nautilus_trader.model import ClientOrderId
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
+from actors.messages import WHILE_AWAY
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
@@ -153,7 +154,7 @@ class LiveCare:
             self.results.away(self._memory, trade.side, risk, size)
             return
         pnl = coins.close()
-        self._journal.trade_closed(trade.side, pnl, risk, "while_away")
+        self._journal.trade_closed(trade.side, pnl, risk, WHILE_AWAY)
         self._journal.action("closed_while_away", quantity=size, pnl=pnl)
 
     def _trade_of(self, held: int) -> OpenTrade | None:

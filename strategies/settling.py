@@ -11,6 +11,7 @@ import msgspec
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
+from actors.messages import WHILE_AWAY
 from strategies.journal import Journal
 from strategies.live_gate import LiveGate
 from strategies.memory import TradeMemory
@@ -19,7 +20,6 @@ from strategies.results import Closed, FetchFills, Result, Results, engine_resul
 __all__ = ["STRAY", "Settling"]
 
 _PAUSE = "result"
-_AWAY = "while_away"
 STRAY = "stray"  # of a position that was no trade
 
 
@@ -58,7 +58,7 @@ class Settling:
         if self._results is None:
             self._journal.action("closed_while_away", quantity=quantity, pnl=None)
         elif memory.unsettled is None:
-            self.closing(memory, side, risk, _AWAY)
+            self.closing(memory, side, risk, WHILE_AWAY)
             self._gate.pause(_PAUSE)
 
     def ended(
@@ -91,7 +91,7 @@ class Settling:
             self._tell(memory, closed, result)
 
     def _tell(self, memory: TradeMemory, closed: Closed, result: Result) -> None:
-        is_away = closed.reason == _AWAY
+        is_away = closed.reason == WHILE_AWAY
         ended = result.ended if is_away else closed.ended
         self._journal.trade_closed(closed.side, result.pnl, closed.risk, closed.reason, ended, result.last)
         if is_away:

@@ -2,10 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -16,26 +14,10 @@ from live.rehearsal.ports import RequestFault
 from live.rehearsal.serving.auth import ApiKey
 from live.venues import VenueKind
 from tests.catalogs import catalog_with
-from tests.preflight_bench import KEYS, OWN, Bench, Command, bench_at, command_of
+from tests.preflight_bench import KEYS, OWN, Bench, Command
 from tests.rehearsal_server import API, orders_of, spec
 
 D = Decimal
-
-
-@pytest.fixture
-def ring() -> tuple[ApiKey, ...]:
-    return KEYS.ring
-
-
-@pytest.fixture
-def bench(tmp_path: Path, ring: tuple[ApiKey, ...]) -> Iterator[Bench]:
-    with bench_at(tmp_path, ring) as made:
-        yield made
-
-
-@pytest.fixture
-def check(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return command_of(bench, capsys, monkeypatch)
 
 
 def test_a_node_may_start_when_everything_is_right(check: Command) -> None:

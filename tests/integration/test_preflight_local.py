@@ -1,7 +1,6 @@
 """Preflight's checks of models, history and this machine, each broken on purpose."""
 
 import fcntl
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,15 @@ from actors.state_file import StateFile
 from configs.load import load_run
 from live.checks.report import Setup
 from live.preflight import preflight
-from live.rehearsal.serving.auth import ApiKey
 from live.venues import VenueKind
 from models.predictor import Predictor
 from models.train import train_model
 from tests.catalogs import MINUTE_NS, bars, catalog_with
 from tests.modelling import BAR_MINUTES, INSTRUMENT, SMALL, market
-from tests.preflight_bench import KEYS, Bench, Command, bench_at, command_of
+from tests.preflight_bench import Bench, Command
 from tests.rehearsal_server import API, START_MS
 
 D = Decimal
-
-
-@pytest.fixture
-def ring() -> tuple[ApiKey, ...]:
-    return KEYS.ring
-
-
-@pytest.fixture
-def bench(tmp_path: Path, ring: tuple[ApiKey, ...]) -> Iterator[Bench]:
-    with bench_at(tmp_path, ring) as made:
-        yield made
-
-
-@pytest.fixture
-def check(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return command_of(bench, capsys, monkeypatch)
 
 
 # -- models ------------------------------------------------------------------------------------------------
