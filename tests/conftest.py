@@ -1,11 +1,18 @@
 """A futures rehearsal server on its own thread: what the tests of its wire and of its clients begin with."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
 from live.rehearsal.serving.server import ServerThread
 from tests.rehearsal_server import Rest, Script, Skewed, make_server, running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines_of_earlier_modules_are_dropped() -> None:
+    """On the thread that made them: the engine's objects may not be dropped by a thread that a test starts."""
+    gc.collect()
 
 
 @pytest.fixture
