@@ -1,4 +1,4 @@
-"""A futures rehearsal server on its own thread: what the tests of its wire and of its clients begin with."""
+"""A futures rehearsal server on its own thread, and what every module of tests begins with."""
 
 import gc
 from collections.abc import Iterator
