@@ -11,7 +11,7 @@ from tests.rehearsal_server import Rest, Script, Skewed, make_server, running
 
 @pytest.fixture(scope="module", autouse=True)
 def engines_of_earlier_modules_are_dropped() -> None:
-    """On the thread that made them: the engine's objects may not be dropped by a thread that a test starts."""
+    """On the thread that made them: no thread that a test starts may drop objects of the engine."""
     gc.collect()
 
 
