@@ -1,10 +1,9 @@
 """What an operator must see: one line on stderr, and a record of kind "alarm" in the audit stream."""
 
-from contextlib import suppress
 from typing import Any
 
 from actors.messages import AUDIT_TOPIC, AuditRecord
-from configs.console import err
+from configs.console import err_line
 
 __all__ = ["alarm", "say"]
 
@@ -27,6 +26,5 @@ def alarm(component: Any, text: str, *, instrument: str = "", **detail: Any) -> 
 
 
 def say(text: str) -> None:
-    """The line alone; a reader that has gone away is no reason to fail."""
-    with suppress(OSError):
-        err.print(f"alarm: {' '.join(text.split())}", style="red", markup=False, highlight=False)
+    """The line alone; nobody's reading is waited for."""
+    err_line(f"alarm: {text}", style="red")

@@ -122,11 +122,13 @@ class Inbox:
 
     def _read(self, name: str) -> Request | str:
         path = self._done / name
-        if path.stat().st_size > _LONGEST_REQUEST:
-            return "too long"
         try:
+            if not path.is_file():  # a pipe would keep the node waiting
+                return "no file"
+            if path.stat().st_size > _LONGEST_REQUEST:
+                return "too long"
             return self._decoder.decode(path.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             return str(error)
 
     def _answer_path(self, request_id: str) -> Path:

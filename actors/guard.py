@@ -49,6 +49,7 @@ __all__ = ["Guard"]
 HOUR_NS = 3_600_000_000_000
 LONGEST_BEAT_NS = 300_000_000_000  # of long bars, so that silence is found out in time
 _NEVER = 2**63 - 1
+_SOON_NS = 250_000_000
 
 
 @fail_loud
@@ -149,6 +150,8 @@ class Guard(DataActor):
         self._save()  # what was marked and said outlives a kill before the first beat
         before = (now - 1) // self._beat_ns * self._beat_ns  # the first beat may be now
         self.clock.set_timer_ns("beat", self._beat_ns, before, None, self._on_beat, allow_past=True)
+        if self._equity is None:
+            self.clock.set_timer_ns("value", _SOON_NS, None, None, self._on_value)
 
     def repeat(self) -> None:
         """Say the newest word once more, for who has begun to listen since."""
@@ -173,6 +176,16 @@ class Guard(DataActor):
     def on_stop(self) -> None:
         """Leave the state as it is now."""
         self._save()
+
+    @guarded
+    def _on_value(self, event: Any) -> None:
+        """Live: what is held can be valued once a price has come."""
+        del event
+        now = self.clock.timestamp_ns()
+        equity = self._measure(now)
+        if equity is not None:
+            self.clock.cancel_timer("value")
+            self._say(now, self.risk.mark(now, equity))
 
     @guarded
     def _on_beat(self, event: Any) -> None:
@@ -231,7 +244,8 @@ class Guard(DataActor):
 
     def _marked(self, portfolio: Portfolio) -> float | None:
         cash = portfolio.equity(self._venue).get(self._currency)
-        if cash is None:
+        # after a start, until a quote comes, the engine leaves out what it cannot value
+        if cash is None or portfolio.missing_price_instruments(self._venue):
             return None
         if self._margined:
             return float(cash.as_double())

@@ -132,11 +132,13 @@ def execute(inputs: Inputs) -> Outcome:
     assembly = assemble(run, inputs.instruments, feeds, exogenous=inputs.exogenous)
     simulation = build_engine(run, list(inputs.instruments.values()), inputs.funding)
     engine = simulation.engine
+    last = {}
     for name in run.instruments:
-        engine.add_data(
-            inputs.catalog.engine_bars(name, run.data.bar, utc_ns(run.data.test_start), utc_ns(run.data.end))
-        )
-    ticks = add_ticks(engine, run, inputs.catalog) if run.data.ticks else 0
+        period = utc_ns(run.data.test_start), utc_ns(run.data.end)
+        traded = inputs.catalog.engine_bars(name, run.data.bar, *period)
+        engine.add_data(traded)
+        last[name] = traded[-1].ts_init
+    ticks = add_ticks(engine, run, inputs.catalog, last) if run.data.ticks else 0
     assembly.guard.watch(engine.portfolio)
     for name, bars in inputs.bars.items():
         past = inputs.history[name].slice(0, len(inputs.history[name]) - len(bars))

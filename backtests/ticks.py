@@ -18,6 +18,10 @@ pin it:
 **A trade overwrites the engine's book**: until the next quote both sides stand at its price, and a market
 order pays no spread. Every trade is therefore followed by the quote that stands, stated again.
 
+In what a node has recorded (`live.record`) each quote, trade and bar has the place in which the node heard
+it, so that at each bar as much is known as the node knew. There a bar of a second is the engine's own, made
+some ms after its second; made of a recording of the streams it holds what came before the second was over.
+
 Positions are marked to the side they would be closed at (bid for a long one), not to the last trade. Orders
 and quotes meet as recorded: nothing here moves the market.
 """
@@ -58,15 +62,19 @@ def check_ticks(run: RunConfig, catalog: Catalog) -> dict[str, str]:
     return hashes
 
 
-def add_ticks(engine: BacktestEngine, run: RunConfig, catalog: Catalog) -> int:
+def add_ticks(
+    engine: BacktestEngine, run: RunConfig, catalog: Catalog, until: Mapping[str, int] | None = None
+) -> int:
     """Give the engine every instrument's quotes and trades; how many data the engine gets.
 
     Call it after the bars are added: at equal times the engine keeps the order of adding, and a tick received
-    at a bar's close belongs to the next bar.
+    at a bar's close belongs to the next bar. `until` (ns UTC, by instrument) is when the last bar was there,
+    where that was after the end: what was heard before it counts.
     """
-    count = 0
+    count, last = 0, until or {}
     for name in run.instruments:
-        quotes, trades = engine_ticks(catalog, name, utc_ns(run.data.start), utc_ns(run.data.end))
+        end = max(utc_ns(run.data.end), last.get(name, 0))
+        quotes, trades = engine_ticks(catalog, name, utc_ns(run.data.start), end)
         for ticks in (quotes, trades, restated(quotes, trades)):
             if ticks:
                 engine.add_data(ticks)

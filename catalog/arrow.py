@@ -42,8 +42,18 @@ MARK_SCHEMA = pa.schema(
 )
 
 
-def bars_to_table(bars: BarColumns, name: str, instrument_id: str, price: Grid, size: Grid) -> pa.Table:
-    """A table in Nautilus's bar schema; DataError when a price or volume is off its grid."""
+def bars_to_table(
+    bars: BarColumns,
+    name: str,
+    instrument_id: str,
+    price: Grid,
+    size: Grid,
+    received: NDArray[np.int64] | None = None,
+) -> pa.Table:
+    """A table in Nautilus's bar schema; DataError when a price or volume is off its grid.
+
+    `received` (ns UTC) is when each bar was there, by default at its close.
+    """
     fields = [pa.field(column, _DECIMAL, nullable=False) for column in (*PRICE_FIELDS, "volume")]
     fields += [pa.field(column, TIME_TYPE, nullable=False) for column in ("ts_event", "ts_init")]
     metadata = {
@@ -62,7 +72,8 @@ def bars_to_table(bars: BarColumns, name: str, instrument_id: str, price: Grid, 
             raise DataError(f"row {problem.row + 1}: {problem.text}")
         arrays.append(decimal_column(units, grid.precision))
     times = pa.array(bars.ts_event, type=TIME_TYPE)
-    return pa.table([*arrays, times, times], schema=pa.schema(fields, metadata=metadata))
+    heard = times if received is None else pa.array(received, type=TIME_TYPE)
+    return pa.table([*arrays, times, heard], schema=pa.schema(fields, metadata=metadata))
 
 
 def bars_from_table(table: pa.Table) -> BarColumns:

@@ -2,15 +2,16 @@
 
     python catalog/ingest.py PATH... --catalog DIR [--market um|spot] [--exchange-info FILE] [--replace]
 
-Files of one series are read together, must not contradict each other, and are stored in one write. A file
-with a bad row stops the command with exit code 2; of that file nothing is kept, the files before it are.
+Files of one series are read together, must not contradict each other, and are stored in one write. What
+cannot be stored is left out, as a whole and with a line that says why: a file with a bad row, a series whose
+instrument nobody knows. The exit code then is 1, or 2 when nothing was stored.
 """
 
 import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
 
 # isort: split
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -27,10 +28,10 @@ from catalog.sentiment import SentimentColumns, missing_days, read_sentiment_csv
 from catalog.sources import Hints, SeriesKey, Source, find_sources
 from catalog.store import Catalog, Instrument, WriteResult, strict_grids
 from catalog.tick_store import ingest_streams
-from configs.console import command_app, emit_json, out, run_app, status
+from configs.console import command_app, emit_json, err, out, run_app, status
 from configs.errors import DataError
 
-__all__ = ["IngestResult", "ingest_paths", "read_vision_csv", "series_rows"]
+__all__ = ["IngestResult", "Skipped", "ingest_paths", "read_vision_csv", "series_rows"]
 
 Columns = BarColumns | FundingColumns | SentimentColumns
 _READERS: dict[str, Callable[..., Columns]] = {
@@ -67,12 +68,27 @@ class IngestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """What is not in the catalog, and why: one file, or the `files` of a series."""
+
+    files: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     """What holds for every file of one call."""
 
     catalog: Catalog
     exchange_info: Path | None
     replace: bool
+    skip: Callable[[Skipped], None] | None
+
+    def fail(self, error: DataError, files: int = 1, what: str = "") -> None:
+        """Leave something out; where nobody is to hear of it, the error is raised."""
+        if self.skip is None:
+            raise error
+        self.skip(Skipped(files, f"{what}{error}"))
 
     def instrument(self, key: SeriesKey) -> Instrument:
         """From the exchangeInfo file if one is given, else as stored, else from the shipped table."""
@@ -93,14 +109,18 @@ def ingest_paths(
     exchange_info: Path | None = None,
     replace: bool = False,
     report: Callable[[IngestResult], None] | None = None,
+    skip: Callable[[Skipped], None] | None = None,
 ) -> list[IngestResult]:
     """Store files, folders or patterns of files; one result a file, in the order of storing.
 
     `report` hears each result as soon as its series is stored. DataError names the file, the line and what is
-    wrong, and says how many files are stored; those are whole.
+    wrong, and says how many files are stored; those are whole. With `skip`, which hears of each, what cannot
+    be stored is left out instead.
     """
-    sources = find_sources(paths, fmt, Hints(symbol, market, interval, kind))
-    job = _Job(catalog, exchange_info, replace)
+    job = _Job(catalog, exchange_info, replace, skip)
+    sources = find_sources(
+        paths, fmt, Hints(symbol, market, interval, kind), None if skip is None else job.fail
+    )
     groups: dict[SeriesKey, list[Source]] = {}
     for source in sources:
         groups.setdefault(source.key, []).append(source)
@@ -119,25 +139,46 @@ def ingest_paths(
 
 
 def _ingest_series(job: _Job, key: SeriesKey, group: Sequence[Source]) -> Iterable[IngestResult]:
-    """Read and store one series; a bad file raises after the files before it are stored."""
-    instrument = job.instrument(key) if key.kind == "klines" else None
+    """Read and store one series; a bad file is left out, or raises after the files before it are stored."""
+    try:
+        instrument = job.instrument(key) if key.kind == "klines" else None
+    except DataError as error:
+        job.fail(error, len(group), f"{key.label}: ")
+        return
     parsed: list[tuple[Path, Columns]] = []
     notes: dict[Path, tuple[str, ...]] = {}
     failure: DataError | None = None
     for source in group:
         try:
             columns, notes[source.path] = _read(source)
+            _check_ticks(source.path, columns, instrument)
             parsed.append((source.path, columns))
         except DataError as error:
-            failure = error
-            break
+            if job.skip is None:
+                failure = error
+                break
+            job.fail(error)
     if parsed:
-        _check_ticks(parsed, instrument)
-        stored = _store(job, key, instrument, _combine(key, parsed))
-        for path, columns in parsed:
-            yield _result(key, path, columns, stored, instrument, notes[path])
+        yield from _keep(job, key, instrument, parsed, notes)
     if failure is not None:
         raise failure
+
+
+def _keep(
+    job: _Job,
+    key: SeriesKey,
+    instrument: Instrument | None,
+    parsed: Sequence[tuple[Path, Columns]],
+    notes: Mapping[Path, tuple[str, ...]],
+) -> Iterable[IngestResult]:
+    """Store the files of a series in one write, all of them or none."""
+    try:
+        stored = _store(job, key, instrument, _combine(key, parsed))
+    except DataError as error:
+        job.fail(error, len(parsed))
+        return
+    for path, columns in parsed:
+        yield _result(key, path, columns, stored, instrument, notes[path])
 
 
 def _read(source: Source) -> tuple[Columns, tuple[str, ...]]:
@@ -154,15 +195,14 @@ def _read(source: Source) -> tuple[Columns, tuple[str, ...]]:
     return snap_funding(columns) if isinstance(columns, FundingColumns) else columns, ()
 
 
-def _check_ticks(parsed: Sequence[tuple[Path, Columns]], instrument: Instrument | None) -> None:
+def _check_ticks(path: Path, columns: Columns, instrument: Instrument | None) -> None:
     """DataError with file and line when a file's values do not fit the instrument's ticks."""
-    for path, columns in parsed:
-        if instrument is None or not isinstance(columns, BarColumns):
-            continue
-        problem = find_off_grid(columns, *strict_grids(instrument))
-        if problem is not None:
-            known = f"{instrument.id} as of {_as_of(instrument)}"
-            raise DataError(f"{locate(path, problem.row)}: {problem.text} (filters used: {known})")
+    if instrument is None or not isinstance(columns, BarColumns):
+        return
+    problem = find_off_grid(columns, *strict_grids(instrument))
+    if problem is not None:
+        known = f"{instrument.id} as of {_as_of(instrument)}"
+        raise DataError(f"{locate(path, problem.row)}: {problem.text} (filters used: {known})")
 
 
 def _combine(key: SeriesKey, parsed: Sequence[tuple[Path, Columns]]) -> Columns:
@@ -260,7 +300,8 @@ def main(
     """Put market data files into a catalog: whole series, checked, each in one atomic write.
 
     Symbol, market, interval and kind are read from the path where it says them. Stored rows are kept
-    unless the files have other values for them, which is an error without --replace. `--format stream`
+    unless the files have other values for them, which is an error without --replace. What cannot be stored
+    is left out with its reason, and the exit code is 1 then (2 when nothing was stored). `--format stream`
     takes recorded WebSocket streams (quotes and trades); they say themselves what they are of.
     """
     if exchange_info is not None and not exchange_info.is_file():
@@ -268,7 +309,7 @@ def main(
     if file_format == "stream":
         _take_streams(paths, catalog, exchange_info, replace=replace, as_json=as_json)
         return
-    lines = count()
+    lines, skipped = count(), list[Skipped]()
 
     def report(result: IngestResult) -> None:
         if not as_json and next(lines) < _MOST_LINES:
@@ -286,8 +327,13 @@ def main(
             exchange_info=exchange_info,
             replace=replace,
             report=report,
+            skip=skipped.append,
         )
-    _print_all(catalog, results, as_json)
+    if not results and len(skipped) == 1:
+        raise DataError(skipped[0].reason)
+    _print_all(catalog, results, skipped, as_json)
+    if skipped:
+        raise typer.Exit(1 if results else 2)
 
 
 def _take_streams(
@@ -314,14 +360,23 @@ def _take_streams(
         )
 
 
-def _print_all(catalog: Path, results: Sequence[IngestResult], as_json: bool) -> None:
+def _print_all(
+    catalog: Path, results: Sequence[IngestResult], skipped: Sequence[Skipped], as_json: bool
+) -> None:
     if as_json:
         files = [asdict(result) for result in results]
-        emit_json({"catalog": catalog, "series": series_rows(results), "files": files})
+        left_out = [asdict(each) for each in skipped]
+        emit_json({"catalog": catalog, "series": series_rows(results), "files": files, "skipped": left_out})
         return
     if len(results) > _MOST_LINES:
         out.print(f"... and {len(results) - _MOST_LINES} more files", highlight=False)
     _summary(series_rows(results))
+    for each in skipped:
+        many = f" ({each.files} files)" if each.files > 1 else ""
+        err.print(f"skipped: {' '.join(each.reason.split())}{many}", markup=False, highlight=False)
+    if skipped:
+        number = sum(each.files for each in skipped)
+        err.print(f"{len(results)} files are stored, {number} are not", highlight=False)
 
 
 def _choice(value: str | None, name: str, allowed: tuple[str, ...]) -> Any:

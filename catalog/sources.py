@@ -7,7 +7,7 @@ A Fear & Greed CSV is told by its header `date,fng`.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,15 +84,29 @@ class Source:
     key: SeriesKey
 
 
-def find_sources(paths: Iterable[str | Path], file_format: str, hints: Hints) -> list[Source]:
+def find_sources(
+    paths: Iterable[str | Path],
+    file_format: str,
+    hints: Hints,
+    skip: Callable[[DataError], None] | None = None,
+) -> list[Source]:
     """The data files named by files, folders (searched whole) and patterns, each once, with their series.
 
-    DataError when a path is not there, holds no data file, or when a file's series cannot be told.
+    DataError when a path is not there, holds no data file, or when a file's series cannot be told; `skip`
+    hears of the latter instead.
     """
     if file_format not in {"auto", *_SUFFIXES.values()}:
         raise DataError(f"unknown format '{file_format}'; use auto, vision, rest or freqtrade")
     files = dict.fromkeys(path for given in paths for path in _expand(given, file_format))
-    return [_identify(path, file_format, hints) for path in files]
+    sources = []
+    for path in files:
+        try:
+            sources.append(_identify(path, file_format, hints))
+        except DataError as error:
+            if skip is None:
+                raise
+            skip(error)
+    return sources
 
 
 def _expand(given: str | Path, file_format: str) -> Iterator[Path]:

@@ -5,6 +5,7 @@
     sextant/funding/<id>/<first>_<last>.parquet            ts_event, rate
     sextant/mark/<id>-<interval>/<first>_<last>.parquet    ts_event, open, high, low, close
     sextant/sentiment/<name>/<first>_<last>.parquet        ts_event (the day's midnight), value
+    sextant/known/<name>/<first>_<last>.parquet            see `catalog.known`
 
 Funding and mark prices have tables of their own: Nautilus has no direct writer for funding rates, and mark
 prices lie on no tick grid. Times are int64 ns UTC; periods are half-open [start, end) on the bar's open.
@@ -38,6 +39,7 @@ from catalog.arrow import (
 from catalog.columns import (
     INTERVAL_SECS,
     MINUTE_NS,
+    SECOND_NS,
     BarColumns,
     FundingColumns,
     Grid,
@@ -75,6 +77,7 @@ __all__ = [
 Instrument = CryptoPerpetual | CurrencyPair
 _FOLDERS = {"CryptoPerpetual": "crypto_perpetual", "CurrencyPair": "currency_pair"}
 _MOST_PIECES = 4
+_LATEST_NS = 600 * SECOND_NS  # a node that hung for longer was not trading
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +162,17 @@ class Catalog:
     # bars
 
     def write_bars(
-        self, instrument_id: str, interval: str, columns: BarColumns, *, replace: bool = False
+        self,
+        instrument_id: str,
+        interval: str,
+        columns: BarColumns,
+        *,
+        replace: bool = False,
+        received: NDArray[np.int64] | None = None,
     ) -> WriteResult:
         """Store bars of an instrument that is stored already; `Series.write` says what happens on an overlap.
 
+        `received` (ns UTC) is when a node had each bar of a second, by default at its close.
         DataError when a bar is out of order, unaligned, not finite, not positive or off the ticks. Only the
         volumes of spot bars are rounded, to the lot step, and counted in the result: real ones have smaller
         parts now and then, and the engine silently fills no order on a bar whose volume has more decimals
@@ -177,7 +187,8 @@ class Catalog:
             volume, rounded = round_to_grid(columns.volume, size)
             columns = replace_fields(columns, volume=volume)
         try:
-            table = bars_to_table(columns, bar_type(instrument_id, interval), instrument_id, price, size)
+            name = bar_type(instrument_id, interval)
+            table = bars_to_table(columns, name, instrument_id, price, size, received)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
         result = self.bar_series(instrument_id, interval).write(table, replace=replace)
@@ -193,12 +204,16 @@ class Catalog:
         return BarColumns.join([]) if table is None else bars_from_table(table)
 
     def engine_bars(self, instrument_id: str, interval: str, start: int, end: int) -> list[Bar]:
-        """The same bars as Nautilus's own objects, read by Nautilus."""
+        """The same bars as Nautilus's own objects, read by Nautilus: in the order of receipt."""
         if not self.bar_series(instrument_id, interval).files():
             return []
-        first, last = _closes(start, end, interval_ns(interval))
+        length = interval_ns(interval)
+        first, last = start + length, end + length - 1
         name = bar_type(instrument_id, interval)
-        bars: list[Bar] = ParquetDataCatalog(str(self.path)).query_bars([name], start=first, end=last)
+        late = _LATEST_NS if length < MINUTE_NS else 0  # Nautilus asks for receipts
+        bars: list[Bar] = ParquetDataCatalog(str(self.path)).query_bars([name], start=first, end=last + late)
+        if late:
+            bars = [bar for bar in bars if first <= bar.ts_event <= last]
         strange = next((str(bar.bar_type) for bar in bars if str(bar.bar_type) != name), None)
         if strange is not None:
             raise DataError(

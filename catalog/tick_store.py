@@ -40,12 +40,12 @@ from configs.errors import DataError
 
 __all__ = [
     "StreamResult",
-    "append_quotes",
+    "append_ticks",
     "engine_ticks",
     "ingest_streams",
     "read_quotes",
     "read_trades",
-    "remove_quotes",
+    "remove_ticks",
     "require_ticks",
     "ticks_hash",
     "write_recording",
@@ -128,30 +128,34 @@ def write_recording(
     return WriteResult(results[-1].status, results[-1].rows, 0, rounded_quotes + rounded_trades), bars
 
 
-def append_quotes(catalog: Catalog, instrument_id: str, quotes: QuoteColumns) -> int:
-    """Store quotes received after all stored ones as a file of their own; returns how many that were.
+def append_ticks(catalog: Catalog, instrument_id: str, ticks: QuoteColumns | TradeColumns) -> int:
+    """Store quotes or trades received after all stored ones of their kind as a file of their own.
 
-    The instrument must be stored already. Quotes not received after the newest stored file's last are left
-    out: they are stored already, or came while the clock was behind. DataError as `write_recording`.
+    The instrument must be stored already. Returns how many that were: ticks not received after the newest
+    stored file's last are left out, they are stored already, or came while the clock was behind. DataError as
+    `write_recording`.
     """
     instrument = catalog.instrument(instrument_id)
-    folder = _folder(catalog, "quotes", instrument_id)
+    kind = "quotes" if isinstance(ticks, QuoteColumns) else "trades"
+    folder = _folder(catalog, kind, instrument_id)
     files = _files(folder)
     if files:
-        last = _span(files[-1])[1]
-        quotes = quotes.between(last + 1, np.iinfo(np.int64).max)
-    if not len(quotes):
+        ticks = ticks.between(_span(files[-1])[1] + 1, np.iinfo(np.int64).max)
+    if not len(ticks):
         return 0
     price, size = grids(instrument)
     loose = isinstance(instrument, CurrencyPair)
-    table, _ = _quotes_table(quotes, instrument_id, price, size, loose=loose)
+    if isinstance(ticks, QuoteColumns):
+        table, _ = _quotes_table(ticks, instrument_id, price, size, loose=loose)
+    else:
+        table, _ = _trades_table(ticks, instrument_id, price, size, loose=loose)
     _publish(folder, table, [])
-    return len(quotes)
+    return len(ticks)
 
 
-def remove_quotes(catalog: Catalog, instrument_id: str, keep_ns: int) -> int:
-    """Remove files whose quotes all came over `keep_ns` before the newest; returns how many files."""
-    files = _files(_folder(catalog, "quotes", instrument_id))
+def remove_ticks(catalog: Catalog, kind: str, instrument_id: str, keep_ns: int) -> int:
+    """Remove files of quotes or trades (`kind`) that all came over `keep_ns` before the newest; how many."""
+    files = _files(_folder(catalog, kind, instrument_id))
     if not files:
         return 0
     oldest = _span(files[-1])[1] - keep_ns

@@ -49,8 +49,9 @@ _MARKET_TRADES = ("", "MARKET")  # futures also report what the insurance fund a
 class _Columns:
     """Ticks in the order of receipt, each column of length n; no value is NaN.
 
-    ts_event: int64 ns UTC, the exchange's time. ts_init: int64 ns UTC, the receipt, never before ts_event
-    and never going back. Prices are float64 in the quote currency, sizes in the base currency.
+    ts_event: int64 ns UTC, the exchange's time. ts_init: int64 ns UTC, the receipt, never going back, and
+    never before ts_event unless a node recorded it by a clock that lags (`live.record`). Prices are
+    float64 in the quote currency, sizes in the base currency.
     """
 
     ts_event: IntArray

@@ -1,10 +1,11 @@
 """How every command talks: one place for exit codes, one-line errors and progress."""
 
 import json
+import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 import typer
 from rich.console import Console
@@ -12,11 +13,12 @@ from typer.exceptions import TyperException
 
 from configs.errors import SextantError
 
-__all__ = ["command_app", "emit_json", "err", "out", "run_app", "status"]
+__all__ = ["command_app", "emit_json", "err", "err_line", "out", "run_app", "status"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 _INTERRUPTED = 130
+_LONGEST_LINE = 1_000  # characters: a pipe with room takes as much without waiting
 
 
 def command_app(help_text: str) -> typer.Typer:
@@ -53,6 +55,28 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def err_line(text: str, *, style: str | None = None) -> None:
+    """One line on stderr, or none, for who has more important work to do.
+
+    A reader that is gone is no reason to fail, one that does not read (a stopped terminal, a full pipe) is
+    none to wait for. rich itself would end the process for the first, by SystemExit.
+    """
+    with err.capture() as line:
+        err.print(" ".join(text.split())[:_LONGEST_LINE], style=style, markup=False, highlight=False)
+    with suppress(OSError):
+        if _takes_a_line(err.file):
+            err.file.write(line.get())
+            err.file.flush()
+
+
+def _takes_a_line(file: IO[str]) -> bool:
+    try:
+        number = file.fileno()
+    except OSError:  # no file of the system's: nobody can keep it waiting
+        return True
+    return bool(select.select([], [number], [], 0)[1])
+
+
 def emit_json(payload: Any) -> None:
     """Print one machine-readable object on stdout (for --json); numpy scalars become numbers."""
     sys.stdout.write(json.dumps(payload, indent=2, default=_plain, allow_nan=False) + "\n")
@@ -72,5 +96,5 @@ def status(message: str, *, quiet: bool = False) -> Iterator[None]:
         with err.status(message):
             yield
     else:
-        err.print(message, markup=False, highlight=False)
+        err_line(message)
         yield

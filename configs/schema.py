@@ -267,9 +267,11 @@ def _rate(bps: float) -> Decimal:
 
 
 class RecordConfig(Group):
-    """What a node writes into the catalog of its own folder: bars always, and the quotes when asked to.
+    """What a node writes into the catalog of its own folder: whatever a backtest needs to replay it.
 
-    A file is begun every `rotate_minutes`; files older than `keep_days` are removed.
+    Bars, funding and the values of an index always, quotes and trades where the bars are of a second; with
+    `quotes` the quotes always. A file is begun every `rotate_minutes`; files older than `keep_days` are
+    removed.
     """
 
     quotes: bool = False

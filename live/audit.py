@@ -24,7 +24,7 @@ import typer
 
 from configs.console import command_app, emit_json, out, run_app
 from configs.errors import DataError
-from live.record.audit_file import audit_files
+from live.record.audit_file import EARLY, audit_files
 
 __all__ = ["AuditLine", "Checked", "Session", "check_lines", "read_audit"]
 
@@ -124,7 +124,8 @@ class _Checker:
         session.lost += max(0, line.seq - session.next_seq)
         session.next_seq = line.seq + 1
         session.last_wall = line.wall
-        session.is_ended |= line.kind == "node" and line.detail.get("what") == "recorder_stopped"
+        is_last = line.kind == "node" and line.detail.get("what") == "recorder_stopped"
+        session.is_ended |= is_last or line.session.endswith(EARLY)
 
     def end(self) -> Checked:
         self._settle(cut=True)

@@ -12,8 +12,8 @@ __all__ = ["books_of"]
 _VENUE = Venue("BINANCE")
 
 
-def books_of(cache: Any, results: Mapping[str, Result]) -> dict[str, Any]:
-    """The engine's books as plain values.
+def books_of(cache: Any, results: Mapping[str, Result], amounts: Mapping[str, float]) -> dict[str, Any]:
+    """The engine's books as plain values; `amounts` are held by the venue where the engine is wrong.
 
     `balance` is what the account holds by asset, without unrealised profit, as the venue last told it.
     By instrument: `positions` (signed), `commissions` and `realized` of all positions of this process, and
@@ -35,13 +35,14 @@ def books_of(cache: Any, results: Mapping[str, Result]) -> dict[str, Any]:
         if name in results and position.is_closed:
             money, code = results[name], position.quote_currency
             commissions[name], realized[name] = [f"{money.fee:.8f} {code}"], [f"{money.pnl:.8f} {code}"]
+    positions |= {name: repr(amount) for name, amount in amounts.items()}
     orders: dict[str, list[str]] = {}
     for order in (*cache.orders_open(), *cache.orders_inflight()):
         name = str(order.instrument_id)
         orders.setdefault(name, []).append(str(order.client_order_id))
     return {
         "balance": {str(asset): str(money).split()[0] for asset, money in totals.items()},
-        "positions": positions,
+        "positions": {name: amount for name, amount in positions.items() if float(amount)},
         "commissions": commissions,
         "realized": realized,
         "orders": {name: sorted(set(ids)) for name, ids in orders.items()},

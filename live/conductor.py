@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 from nautilus_trader.common import DataActor, DataActorConfig
@@ -11,7 +12,6 @@ from actors.alarms import alarm
 from actors.faults import fail_loud, guarded
 from actors.messages import AUDIT_TOPIC, AuditRecord
 from live.books import books_of
-from live.first_cover import FirstCover, FirstStop
 from live.signals import Signals
 from live.sweeper import Sweeper
 from strategies.base import TradingStrategy
@@ -19,7 +19,8 @@ from strategies.base import TradingStrategy
 __all__ = ["Conductor"]
 
 _LOOK_NS = 100_000_000
-_SETTLE_SECS = 15.0  # a result that the venue's fills do not confirm is told after ten
+_SETTLE_SECS = 4.0  # a result that is not told by then is remembered, and told by the next start
+_EXPOSED_SECS = 15.0  # the answer to an entry that the venue has lost is known to be after six
 
 
 @fail_loud
@@ -47,7 +48,6 @@ class Conductor(DataActor):
         beat: Callable[[], None],
         greet: Callable[[], None],
         sweeper: Sweeper | None = None,
-        cover: FirstCover | None = None,
     ) -> None:
         super().__init__(DataActorConfig(actor_id=ActorId("CONDUCTOR-001")))
         self.failure: BaseException | None = None
@@ -64,7 +64,6 @@ class Conductor(DataActor):
         self._is_over = False
         self._was_holding = False
         self._sweeper = sweeper
-        self._cover = cover
 
     def ask(self, reason: str, at_end: Literal["keep", "flatten"] | None = None) -> None:
         """End the node as on a signal, from a handler of the node's thread; None: as it was configured."""
@@ -74,10 +73,6 @@ class Conductor(DataActor):
     def on_start(self) -> None:
         """Begin to look at the flag."""
         self._began = time.monotonic()
-        if self._cover is not None:
-            for stop in self._cover.placed:
-                self._note_stop(stop)
-            self._cover.told()
         # apart: a disk that takes no heartbeat must not keep the node from ending
         self.clock.set_timer_ns("heartbeat", _LOOK_NS, None, None, self._on_heartbeat)
         self.clock.set_timer_ns("conduct", _LOOK_NS, None, None, self._on_look)
@@ -102,7 +97,7 @@ class Conductor(DataActor):
                 self._end(f"after {self._secs:g} s", now)
             elif self._signals.reason is not None:
                 self._end(self._signals.reason, now)
-        elif self._is_settled or now - self._ending > _SETTLE_SECS:
+        elif self._is_settled or now - self._ending > self._patience_secs:
             self._finish()
 
     @property
@@ -115,10 +110,26 @@ class Conductor(DataActor):
             return False
         if self._sweeper is None or not self._sweeper.is_clean:
             return self._sweeper is None
-        if self._sweeper.left_over:  # a fill may be on its way: look again
+        if self._left:  # a fill may be on its way: look again
             self._sweeper.ask()
             return False
         return True
+
+    @property
+    def _patience_secs(self) -> float:
+        """Longer while an end would leave behind what nobody looks after."""
+        is_safe = all(strategy.is_safe for strategy in self._strategies)
+        return _SETTLE_SECS if is_safe and not self._is_open else _EXPOSED_SECS
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether something is held that is to be closed, or that no strategy knows."""
+        is_held = any(strategy.is_holding for strategy in self._strategies)
+        return bool(self._left) or (is_held and self._at_end == "flatten")
+
+    @property
+    def _left(self) -> dict[str, Decimal]:
+        return {} if self._sweeper is None else self._sweeper.left_over
 
     def _keep_books(self) -> None:
         """Flat again: the moment at which money is comparable."""
@@ -140,13 +151,14 @@ class Conductor(DataActor):
 
     def _finish(self) -> None:
         self._is_over = True
-        quiet = all(strategy.is_quiet for strategy in self._strategies)
         held = any(strategy.is_holding for strategy in self._strategies)
-        self.outcome = ("protected" if held else "flat") if quiet else "unsettled"
-        left = {} if self._sweeper is None else self._sweeper.left_over
-        if left or (held and self._at_end == "flatten"):
-            self.outcome = "unsettled"
-        for symbol, amount in left.items():
+        is_safe = all(strategy.is_safe for strategy in self._strategies) and not self._is_open
+        self.outcome = ("protected" if held else "flat") if is_safe else "unsettled"
+        for strategy in self._strategies:
+            if strategy.awaits_result:
+                text = f"{strategy.instrument.id}: the next start tells the result of its last trade"
+                alarm(self, text, instrument=str(strategy.instrument.id))
+        for symbol, amount in self._left.items():
             text = f"the venue holds {amount:f} {symbol} that no order of this node reaches: close it there"
             alarm(self, text, instrument=symbol, amount=f"{amount:f}")
         self._audit_books()
@@ -155,21 +167,12 @@ class Conductor(DataActor):
             alarm(self, "the node stops before everything is settled: look at the venue", held=held)
         self._stop()
 
-    def _note_stop(self, stop: FirstStop) -> None:
-        """What was sent before there was a record to keep."""
-        record = AuditRecord(
-            ts_event=self.clock.timestamp_ns(),
-            component=self.component_name,
-            instrument=stop.instrument,
-            kind="action",
-            detail={"action": "first_stop", "orders": {stop.name: "stop"}, "price": float(stop.price)},
-        )
-        self.publish_message(AUDIT_TOPIC, record)
-
     def _audit_books(self) -> None:
         told = {str(strategy.instrument.id): strategy.result for strategy in self._strategies}
         results = {name: result for name, result in told.items() if result is not None}
-        self._audit(what="books", **books_of(self.cache, results))
+        said = {str(strategy.instrument.id): strategy.venue_amount for strategy in self._strategies}
+        amounts = {name: amount for name, amount in said.items() if amount is not None}
+        self._audit(what="books", **books_of(self.cache, results, amounts))
 
     def _audit(self, **detail: Any) -> None:
         record = AuditRecord(

@@ -31,6 +31,7 @@ _SECOND_NS = 1_000_000_000
 _ORDERS_SECS, _POSITIONS_SECS = 3.0, 5.0  # orders first: a position's fill has no order's name
 _INFLIGHT_LOOK_MS, _INFLIGHT_MS, _INFLIGHT_TRIES = 500, 1_500, 3  # by default a lost order is so for 25 s
 _POST_STOP_SECS = 1
+_DISCONNECT_SECS = 2  # a venue that does not answer is waited for once more, for ten by default
 _CONNECT_SECS = 15  # the engine does not try again by itself, and waits for a minute by default
 
 
@@ -45,6 +46,7 @@ def build_node(run: RunConfig, venue: Venue, folder: Path, control: Control | No
         .with_logging(LoggerConfig(stdout_level=LogLevel.WARNING))
         .with_delay_post_stop_secs(_POST_STOP_SECS)
         .with_timeout_connection(_CONNECT_SECS)
+        .with_timeout_disconnection_secs(_DISCONNECT_SECS)
         .with_exec_engine_config(_checks(run, venue))
         .with_risk_engine_config(
             LiveRiskEngineConfig(

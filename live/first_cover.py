@@ -5,17 +5,18 @@ libraries, preflight, history, the engine's connection. This asks the venue with
 soon as the state folder is locked, and again between the parts of the start; it needs no library that loads
 long. Only what the state remembers is covered, at the level that it remembers, by a closing stop with a name
 as the strategy itself would give it: the strategy finds it as its own, keeps or moves it, and the sweeper
-knows it. What the venue refuses is left to the strategy's start.
+knows it. What the venue refuses is left to the strategy's start. Each stop is in the audit stream before it
+is sent, so no kill and no lost answer makes it a stranger there.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -25,12 +26,13 @@ from configs.console import out
 from configs.errors import DataError
 from configs.schema import RunConfig
 from live.operate.roster import trade_path
+from live.record.audit_file import EarlyLines
 from live.venue.answers import Position
 from live.venue.client import Address, ClientLimits, VenueClient
 from live.venue.errors import VenueRequestError
 from live.venue.stop_cover import cover_of
 
-__all__ = ["FirstCover", "FirstStop"]
+__all__ = ["FirstCover"]
 
 _LIMITS = ClientLimits(read_secs=2.0, request_secs=3.0, tries=2)  # the next look is soon
 _MARK = "x-aHRE4BCj-R"  # the adapter's, before every name: without it the engine could not cancel the stop
@@ -94,20 +96,6 @@ class _Remembered(NamedTuple):
         return max(1, math.floor(price / memory.tick_size + 0.5)) * tick
 
 
-class FirstStop(msgspec.Struct, frozen=True):
-    """A stop that was placed: by the strategy's name for it."""
-
-    instrument: str
-    name: str
-    price: Decimal
-
-
-class _Placed(msgspec.Struct):
-    """Kept in the state folder until there is a record to tell of them in: a start may fail."""
-
-    stops: tuple[FirstStop, ...] = ()
-
-
 class FirstCover:
     """Looks whether what a run's strategies remember is covered; a context manager.
 
@@ -115,7 +103,7 @@ class FirstCover:
     """
 
     def __init__(self, run: RunConfig, venue: Address | None, folder: Path) -> None:
-        self._file = StateFile(folder / "first_stops.json", _Placed)
+        self._put: Callable[[dict[str, Any]], None] = EarlyLines(folder / "audit").put
         self._remembered = () if venue is None else tuple(_remembered(run, folder))
         self._client = VenueClient.of(venue, _LIMITS) if venue is not None and self._remembered else None
 
@@ -139,15 +127,9 @@ class FirstCover:
                     with suppress(VenueRequestError):
                         self._cover(self._client, trade, held[trade.symbol])
 
-    @property
-    def placed(self) -> tuple[FirstStop, ...]:
-        """The stops of this start, and of those before it that were never told of."""
-        kept = self._file.read()
-        return () if kept is None else kept.stops
-
-    def told(self) -> None:
-        """They are on record."""
-        self._file.path.unlink(missing_ok=True)
+    def tell_to(self, put: Callable[[dict[str, Any]], None]) -> None:
+        """From now on the audit stream has a writer, which takes a line's values."""
+        self._put = put
 
     def _cover(self, client: VenueClient, trade: _Remembered, position: Position) -> None:
         level = trade.level(position)
@@ -157,10 +139,19 @@ class FirstCover:
         if cover.is_whole:
             return
         name = _name(trade.tag)
-        client.place_close_stop(trade.symbol, position.exit_side, level, f"{_MARK}{name}")
-        self._file.write(_Placed((*self.placed, FirstStop(trade.instrument, name, level))))
+        self._note(trade, action="first_stop", orders={name: "stop"}, price=float(level))
+        try:
+            client.place_close_stop(trade.symbol, position.exit_side, level, f"{_MARK}{name}")
+        except VenueRequestError as error:
+            self._note(trade, action="first_stop_failed", order=name, reason=str(error))
+            raise
         text = f"{trade.symbol}: {cover.text}: a stop placed at {level:f} before the start goes on"
         out.print(text, markup=False, highlight=False)
+
+    def _note(self, trade: _Remembered, **detail: Any) -> None:
+        line = {"ts": time.time_ns(), "component": "first_cover", "instrument": trade.instrument}
+        with suppress(OSError):  # protection does not wait for a disk
+            self._put({**line, "kind": "action", "detail": detail})
 
 
 def _remembered(run: RunConfig, folder: Path) -> Iterator[_Remembered]:

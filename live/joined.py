@@ -87,8 +87,8 @@ class JoinedSource:
             self.repeated += 1
             return True
         if self._fetching is not None and self._fetching.done():
-            self._extend(self._fetching)
-            self._fetching = None
+            fetched, self._fetching = self._fetching, None  # first: what it raises is raised once
+            self._extend(fetched)
         if self._fetching is None and ts > self._last_ts + self._bar_ns:
             self.gaps += 1
             self._fetching = self._pool.submit(self._fetch, self._last_ts, ts)

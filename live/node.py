@@ -8,12 +8,15 @@ if __name__ == "__main__":
 
 # isort: split
 
+import atexit
 import fcntl
+import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, NoReturn
 
 import typer
 
@@ -129,5 +132,18 @@ def _seize(file: IO[bytes], folder: Path) -> None:
             return
 
 
+def _leave_at_once() -> NoReturn:
+    """Run and end: everything is told by then, and no thread whose request hangs is waited for."""
+    try:
+        run_app(app)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    atexit._run_exitfuncs()  # what is still on its way to the disk
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    run_app(app)
+    _leave_at_once()

@@ -1,6 +1,7 @@
 """What a live node does about failures and limits: who pauses when what has failed, what the venue allows."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from actors.faults import CarryOn
 from strategies.assembly import Assembly
 from strategies.order_budget import FUTURES_LIMITS
 
-__all__ = ["carry_on", "order_limits"]
+__all__ = ["carry_on", "largest_at_market", "order_limits"]
 
 _SECOND_NS = 1_000_000_000
 _INTERVAL_SECS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400}
@@ -42,8 +43,19 @@ class _Limit(msgspec.Struct, rename="camel"):
     limit: int
 
 
+class _Filter(msgspec.Struct, rename="camel"):
+    filter_type: str
+    max_qty: str = "0"
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    filters: list[_Filter] = []
+
+
 class _ExchangeInfo(msgspec.Struct, rename="camel"):
     rate_limits: list[_Limit] = []
+    symbols: list[_Symbol] = []
 
 
 def order_limits(exchange_info: bytes) -> tuple[tuple[int, int], ...]:
@@ -60,3 +72,20 @@ def order_limits(exchange_info: bytes) -> tuple[tuple[int, int], ...]:
         if limit.rate_limit_type == "ORDERS" and limit.interval in _INTERVAL_SECS
     )
     return found or FUTURES_LIMITS
+
+
+def largest_at_market(exchange_info: bytes) -> dict[str, Decimal]:
+    """The most that one order at the market may have, by symbol: a tenth, say, of what may rest in the book.
+
+    >>> largest_at_market(b'{"symbols": [{"symbol": "BTCUSDT", "filters": [{"filterType": "MARKET_LOT_SIZE", '
+    ...                   b'"maxQty": "120"}, {"filterType": "LOT_SIZE", "maxQty": "1000"}]}]}')
+    {'BTCUSDT': Decimal('120')}
+    """
+    told = msgspec.json.decode(exchange_info, type=_ExchangeInfo).symbols
+    found = {
+        entry.symbol: Decimal(each.max_qty)
+        for entry in told
+        for each in entry.filters
+        if each.filter_type == "MARKET_LOT_SIZE"
+    }
+    return {symbol: most for symbol, most in found.items() if most > 0}

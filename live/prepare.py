@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,12 @@ from configs.errors import ConfigError, DataError
 from configs.schema import ModelConfig, RunConfig, StrategyConfig
 from live.history import bars_between, newest_bars, stored_before
 from live.joined import JoinedSource
+from live.operate.coin_books import begin_books
 from live.operate.roster import Bundles
 from live.outside import Outside, no_columns
-from live.policy import order_limits
-from live.venue.answers import Fill, OpenOrder
+from live.policy import largest_at_market, order_limits
+from live.statements import clearing_rates, statements
+from live.venue.answers import OpenOrder
 from live.venue.client import VenueClient
 from live.venue.errors import VenueRequestError
 from live.venue.spot_client import SpotClient
@@ -41,9 +43,9 @@ from strategies.assembly import (
     forecast_spec,
     trade_file,
 )
-from strategies.holdings import CoinFill
+from strategies.holdings import CoinFill, CoinSource
 from strategies.memory import TradeMemory
-from strategies.results import FillSource, VenueFill
+from strategies.results import FillSource
 from strategies.setup import Instrument
 
 __all__ = [
@@ -174,6 +176,7 @@ def make_parts(
         for s in run.strategies
         if s.instrument in specs
     }
+    begin_books(run, client, state)
     assembly = assemble(
         run,
         instruments,
@@ -185,7 +188,7 @@ def make_parts(
         fills=None if is_alone else _fill_source(run, client, state, pool),
         closing_stop=not is_paper,
         order_limits=order_limits((state / "exchange_info.json").read_bytes()),
-        missed=_missed_fills(run, client),
+        coin_fills=_coin_source(client, pool),
     )
     if len(run.instruments) > 1:
         for name in run.instruments:
@@ -206,33 +209,8 @@ _MS_NS = 1_000_000
 def _fill_source(run: RunConfig, client: VenueClient, state: Path, pool: ThreadPoolExecutor) -> FillSource:
     """What trades have come to at the venue; asked in `pool`."""
     taker = Decimal(str(run.venue.taker_fee_bps)) / 10_000
-
-    def fetch(name: str, after: int, since_ns: int) -> Future[Sequence[VenueFill]]:
-        return pool.submit(_fills, client, name, taker, after, since_ns)
-
-    return FillSource(fetch, _executed(run, client, state))
-
-
-def _fills(client: VenueClient, name: str, taker: Decimal, after: int, since_ns: int) -> list[VenueFill]:
-    return [
-        VenueFill(
-            number=fill.id,
-            signed=fill.signed,
-            pnl=fill.realized_pnl,
-            fee=fill.commission
-            if symbol_of(name).endswith(fill.commission_asset)
-            else fill.price * fill.quantity * taker,
-            ts=fill.time * _MS_NS,
-        )
-        for fill in client.fills(symbol_of(name), after, since_ns)
-    ]
-
-
-def _fee(fill: Fill, name: str, taker: Decimal) -> Decimal:
-    """A fee paid in another currency (BNB) counts as the taker's in the quote currency."""
-    if symbol_of(name).endswith(fill.commission_asset):
-        return fill.commission
-    return fill.price * fill.quantity * taker
+    rates = clearing_rates((state / "exchange_info.json").read_bytes())
+    return FillSource(statements(client, pool, taker, rates), _executed(run, client, state))
 
 
 def _executed(run: RunConfig, client: VenueClient, state: Path) -> dict[str, dict[str, float]]:
@@ -261,16 +239,22 @@ def _recent_orders(client: VenueClient, name: str) -> Sequence[OpenOrder]:
         return ()
 
 
-def _missed_fills(run: RunConfig, client: VenueClient) -> Callable[[str, int], list[CoinFill]] | None:
-    """On spot: what has filled since a trade id of the orders of this run's strategies."""
+def _coin_source(client: VenueClient, pool: ThreadPoolExecutor) -> CoinSource | None:
+    """On spot: own fills, since a trade id or in `pool` of orders."""
     if not isinstance(client, SpotClient):
         return None
-    tags = [f"{index:02d}" for index in range(len(run.strategies))]
-    return lambda name, after: client.own_fills(symbol_of(name), after, tags)
+
+    def of_orders(name: str, orders: Sequence[str]) -> Future[Sequence[CoinFill]]:
+        return pool.submit(client.order_fills, symbol_of(name), orders)
+
+    return CoinSource(lambda name, after: client.own_fills(symbol_of(name), after), of_orders)
 
 
 def read_instruments(run: RunConfig, client: VenueClient, state: Path) -> dict[str, Instrument]:
-    """The venue's own rules, as they are now; kept in the state folder. ConfigError for what it has not."""
+    """The venue's own rules, as they are now; kept in the state folder. ConfigError for what it has not.
+
+    What may be entered is what one order at the market may close.
+    """
     path = state / "exchange_info.json"
     fresh = state / "exchange_info.tmp"
     fresh.write_bytes(client.raw_exchange_info())
@@ -279,7 +263,12 @@ def read_instruments(run: RunConfig, client: VenueClient, state: Path) -> dict[s
     missing = [name for name in run.instruments if symbol_of(name) not in known]
     if missing:
         raise ConfigError(f"{missing[0]}: the venue does not trade it")
-    return {name: build_instrument(known[symbol_of(name)]) for name in run.instruments}
+    largest, made = largest_at_market(path.read_bytes()), {}
+    for name in run.instruments:
+        spec = known[symbol_of(name)]
+        most = min(spec.max_quantity, largest.get(spec.symbol, spec.max_quantity))
+        made[name] = build_instrument(replace(spec, max_quantity=most))
+    return made
 
 
 @dataclass(frozen=True, slots=True)

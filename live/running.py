@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def _trade(
     cover.look()
     client = client_of(venue)
     records = Records(run, options.folder)
+    cover.tell_to(records.put)
     try:
         parts = make_parts(
             run,
@@ -115,7 +116,7 @@ def _trade(
             keep=records.keep,
         )
         outcome = _run(book, venue, parts, records, specs, outside, cover, signals, options)
-        parts.pool.shutdown()
+        parts.pool.shutdown(wait=False, cancel_futures=True)
     finally:
         records.close()
         client.close()
@@ -170,16 +171,11 @@ def _run(
     control = Control(Inbox(options.folder / "commands"), assembly.bar_types)
     node = build_node(run, venue, options.folder, control)
     traders = list(assembly.strategies)
-    conductor, actors = _actors(node, traders, venue, assembly, cover, signals, options)
-    watchers = records.components(traders, node.portfolio, specs, venue=options.kind.value)
-    assembly.guard.watch(node.portfolio)
-    # not the audit actor: it keeps every record in memory, which only a backtest wants
-    for actor in (*watchers, *(a for a in assembly.actors if a is not assembly.audit)):
-        node.add_actor(actor)
-    for strategy in assembly.strategies:
-        node.add_strategy(strategy)
-    for actor in actors:
-        node.add_actor(actor)
+    conductor, actors = _actors(node, traders, venue, assembly, signals, options)
+    watchers = records.components(
+        traders, node.portfolio, specs, index=outside.columns.series, venue=options.kind.value
+    )
+    _people(node, assembly, watchers, actors)
     components: tuple[Any, ...] = (*assembly.components, *watchers, *actors, control)
     policy = carry_on(assembly, components)
     crew = Crew(run, assembly, traders, parts.feeds, specs, options.folder / GUARD_FILE, policy)
@@ -189,14 +185,30 @@ def _run(
     with _workshop(venue, records, outside, options) as workshop:
         control.serve(Operations(book, crew, control, workshop, conductor, _facts(run, venue)))
         cover.look()  # an entry that was on its way when the node before was killed
-        try:
-            with _short_pauses():
-                node.run()
-        except RuntimeError as error:
-            raise_failures((*components, policy))
-            raise RunFailedError(_told(error, venue)) from error
-    raise_failures((*components, policy))
+        _run_until_stopped(node, venue, (*components, policy))
     return conductor.outcome
+
+
+def _people(node: LiveNode, assembly: Assembly, watchers: Iterable[Any], actors: Iterable[Any]) -> None:
+    """Add every component: who records before who acts, and who looks after the strategies after them."""
+    assembly.guard.watch(node.portfolio)
+    # not the audit actor: it keeps every record in memory, which only a backtest wants
+    for actor in (*watchers, *(a for a in assembly.actors if a is not assembly.audit)):
+        node.add_actor(actor)
+    for strategy in assembly.strategies:
+        node.add_strategy(strategy)
+    for actor in actors:
+        node.add_actor(actor)
+
+
+def _run_until_stopped(node: LiveNode, venue: Venue, components: Iterable[Any]) -> None:
+    try:
+        with _short_pauses():
+            node.run()
+    except RuntimeError as error:
+        raise_failures(components)
+        raise RunFailedError(_told(error, venue)) from error
+    raise_failures(components)
 
 
 @contextmanager
@@ -216,6 +228,8 @@ def _told(error: RuntimeError, venue: Venue) -> str:
     """Why the engine has ended, in words that say what to do."""
     if "waiting for engine connections" in str(error):
         return f"no connection to {venue.http} and its streams: see live.base_url_*, then start again"
+    if "disconnect" in str(error):
+        return f"{venue.http} did not answer at the end: look at what it holds"
     return f"the node failed: {error}"
 
 
@@ -224,7 +238,6 @@ def _actors(
     traders: list[TradingStrategy],
     venue: Venue,
     assembly: Assembly,
-    cover: FirstCover,
     signals: Signals,
     options: NodeOptions,
 ) -> tuple[Conductor, tuple[Any, ...]]:
@@ -242,7 +255,6 @@ def _actors(
         beat=lambda: os.utime(heartbeat),
         greet=assembly.guard.repeat,
         sweeper=sweeper,
-        cover=cover,
     )
     actors: tuple[Any, ...] = (conductor,) if sweeper is None else (conductor, sweeper)
     if venue.is_paper:

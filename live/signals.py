@@ -1,7 +1,9 @@
-"""SIGTERM and SIGINT, waited for by a thread of its own that only sets a flag.
+"""SIGTERM, SIGINT and SIGHUP, waited for by a thread of its own that only sets a flag.
 
 They are blocked in every thread: the engine's own handler would stop the node before anything is settled,
-and a second signal would end it half way. Block them before the libraries load, which start threads.
+and a second signal would end it half way. Block them before the libraries load, which start threads. A
+terminal that is closed (SIGHUP) is an end like the others, for an entry would be left resting with nobody to
+protect what it fills; under `nohup` the node goes on.
 """
 
 import os
@@ -11,7 +13,8 @@ import threading
 
 __all__ = ["Signals", "block_signals", "unblock_signals"]
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_HANGUP = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, *_HANGUP)
 _INTERRUPTED = 130
 
 

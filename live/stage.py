@@ -25,7 +25,7 @@ from configs.console import run_app
 from configs.errors import RunFailedError
 from configs.load import PROJECT_ROOT
 from configs.schema import LiveConfig, RunConfig
-from live.rehearsal.__main__ import LONGEST_HISTORY_MINUTES, app
+from live.rehearsal.record import KLINES_KEPT
 from live.signals import unblock_signals
 from live.venues import REHEARSAL_SEED
 
@@ -74,7 +74,7 @@ def _options(run: RunConfig, history_minutes: int, speed: float) -> list[str]:
         "--end": moment(run.data.end),
         "--speed": speed,
         "--times": "now",
-        "--history": min(history_minutes, LONGEST_HISTORY_MINUTES),
+        "--history": min(history_minutes, KLINES_KEPT),
         "--balance": f"{run.venue.starting_balance:.2f}",
         "--seed": REHEARSAL_SEED,
     }
@@ -123,6 +123,8 @@ def _end_with_input() -> None:
 
 
 if __name__ == "__main__":
+    from live.rehearsal.__main__ import app  # the venue's libraries are not the node's
+
     unblock_signals()
     threading.Thread(target=_end_with_input, daemon=True).start()
     run_app(app)

@@ -185,8 +185,8 @@ class Sweeper(DataActor):
         now = self._now()
         if self._asked is not None:
             if self._asked.done():
-                asked, self._asked = self._asked.result(), None
-                self._judge(asked)
+                asked, self._asked = self._asked, None  # first: what it raises is raised once
+                self._judge(asked.result())
         elif now >= self._due or (self._is_stuck(now) and now - self._begun >= _AGAIN_NS):
             self._known, self._begun, self._due = self._known_ids(), now, now + _OFTEN_NS
             symbols = [symbol_of(str(strategy.instrument.id)) for strategy in self._strategies()]
@@ -263,7 +263,10 @@ class Sweeper(DataActor):
         return float(sum(position.signed_qty for position in positions))
 
     def _may_go(self, order: _Waiting) -> bool:
-        owner = next(s for s in self._strategies() if symbol_of(str(s.instrument.id)) == order.symbol)
+        owners = (s for s in self._strategies() if symbol_of(str(s.instrument.id)) == order.symbol)
+        owner = next(owners, None)
+        if owner is None:  # it has left the node since the venue was asked
+            return False
         is_stop = _STOP.fullmatch(order.client_id) is not None
         return not (is_stop and owner.is_holding and not owner.is_quiet) or order.symbol in self._in_the_way
 

@@ -81,9 +81,11 @@ def _addresses(live: LiveConfig, kind: VenueKind) -> tuple[str, str | None, str 
         for address in (http, ws, ws_trading):
             _refuse_in_clear(address)
         return http, ws, ws_trading
-    if kind is VenueKind.REHEARSAL or any(url is not None for url in (http, ws, ws_trading)):
-        names = "base_url_http and base_url_ws" + (", base_url_ws_trading" if len(wanted) > 2 else "")
+    names = "base_url_http and base_url_ws" + (", base_url_ws_trading" if len(wanted) > 2 else "")
+    if any(url is not None for url in (http, ws, ws_trading)):
         raise ConfigError(f"live.{names}: give all of them or none")
+    if kind is VenueKind.REHEARSAL:
+        raise ConfigError(f"which rehearsal? give live.{names} as it printed them, or another --venue")
     return _HTTP.get(kind.value, _HTTP["live"]), None, None
 
 
@@ -113,7 +115,7 @@ def _keys(kind: VenueKind, market: Market) -> tuple[str, SecretStr]:
 def check_venue(run: RunConfig, kind: VenueKind) -> None:
     """ConfigError for what a node does not do on any venue of this kind."""
     if market_of(run.instruments[0]) == "spot":
-        check_spot(run, is_rehearsal=kind is VenueKind.REHEARSAL)
+        check_spot(run, kind.value)
         if run.data.ticks:
             raise ConfigError("data.bar 1s: on spot nothing is proven on bars of a second; use 1m or longer")
 

@@ -1,5 +1,8 @@
 """An independent process that looks at the venue, not at the node: every position must have a stop.
 
+On spot, where the venue knows no positions, what the node has bought must have one; which coins of a balance
+those are say its book beside the heartbeat and the account's own list of trades.
+
     python live/watchdog.py RUN.yaml --venue rehearsal|testnet|live
     python live/watchdog.py RUN.yaml --protect --heartbeat runs/live/heartbeat --flatten-after 60
 
@@ -15,6 +18,7 @@ import configs.interrupts  # noqa: F401  before the libraries that take seconds 
 
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,20 +29,33 @@ from configs.console import command_app, emit_json, run_app
 from configs.errors import ConfigError
 from configs.load import load_run
 from live.venue.client import ClientLimits, VenueClient
-from live.venues import VenueKind, find_venue
+from live.venue.spot_client import SpotClient
+from live.venues import Venue, VenueKind, find_venue
+from live.watching.coins import CoinWatchdog
+from live.watching.looking import WatchSettings
 from live.watching.report import Reporter, status_of
-from live.watching.watch import Watchdog, WatchSettings
+from live.watching.watch import Watchdog
 
-__all__ = ["WATCH_LIMITS", "main", "watch"]
+__all__ = ["SPOT_WATCH_LIMITS", "WATCH_LIMITS", "main", "watch", "watchdog_of"]
 
 # Nothing is repeated within a look: the next is soon, and a venue that hangs must not keep it waiting.
 WATCH_LIMITS = ClientLimits(connect_secs=1.0, read_secs=2.0, request_secs=3.0, tries=1, read_weight=2_300)
+SPOT_WATCH_LIMITS = replace(WATCH_LIMITS, read_weight=5_000)  # of 6,000; a look weighs 30 and more
 _BLIND_SECS = 10.0
 
 app = command_app("Watch that every position at the venue has a stop; alarm, and where allowed protect it.")
 
 
-def watch(watchdog: Watchdog, reporter: Reporter, stop: threading.Event, interval_secs: float) -> int:
+def watchdog_of(venue: Venue, settings: WatchSettings) -> Watchdog | CoinWatchdog:
+    """Who looks at positions, or on spot at coins, with a client of its own."""
+    if venue.is_spot:
+        return CoinWatchdog(SpotClient.of(venue, SPOT_WATCH_LIMITS), settings)
+    return Watchdog(VenueClient.of(venue, WATCH_LIMITS), settings)
+
+
+def watch(
+    watchdog: Watchdog | CoinWatchdog, reporter: Reporter, stop: threading.Event, interval_secs: float
+) -> int:
     """Look every `interval_secs` until `stop` is set; 1 when an alarm is up then, else 0."""
     while True:
         look = watchdog.look()
@@ -86,11 +103,11 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM):
         # from a thread: set() inside the handler could wait for a lock that the interrupted wait() holds
         signal.signal(number, lambda *_: threading.Thread(target=stop.set, daemon=True).start())
+    watchdog = watchdog_of(find_venue(run, venue), settings)
     with (
-        VenueClient.of(find_venue(run, venue), WATCH_LIMITS) as client,
+        watchdog.client,
         Reporter(status_file=status_file, webhook=webhook) as reporter,
     ):
-        watchdog = Watchdog(client, settings)
         if not once:
             return watch(watchdog, reporter, stop, interval)
         look = watchdog.look()

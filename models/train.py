@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from catalog.columns import MINUTE_NS, utc_ns, utc_text
+from catalog.known import KnownColumns, read_known
 from catalog.store import BarColumns, Catalog
 from catalog.synthetic import ensure_synthetic
 from configs.console import command_app, emit_json, out, run_app, status
@@ -31,7 +32,7 @@ from configs.load import load_run
 from configs.schema import ModelConfig, RunConfig
 from models import bundle
 from models.dataset import PARTS, TrainingSet, build_training_set
-from models.exogenous import FEAR_GREED, ExogenousColumns, look_back_ns
+from models.exogenous import FEAR_GREED, ExogenousColumns, KnownSeries, look_back_ns
 from models.features import FeatureSet
 from models.predictor import GraphSession, Predictor
 from models.registry import Registry
@@ -147,9 +148,12 @@ def ensure_bundle(run: RunConfig, model: ModelConfig, instrument: str, catalog: 
 def load_exogenous(run: RunConfig, catalog: Catalog, start: int, end: int) -> ExogenousColumns:
     """The Fear & Greed index of a catalog as it matters at times in [start, end] (ns UTC), and no more of it.
 
-    Each value is known `run.sentiment.publication_delay_minutes` after its day began. Raises DataError when
-    the catalog holds none for that period.
+    Each value is known `run.sentiment.publication_delay_minutes` after its day began; in what a node has
+    recorded, from when it counted there. Raises DataError when the catalog holds none for that period.
     """
+    recorded = read_known(catalog, FEAR_GREED)
+    if len(recorded):
+        return _as_known(run, catalog, recorded, start, end)
     delay = run.sentiment.publication_delay_minutes * MINUTE_NS
     stored = catalog.sentiment(FEAR_GREED, start - delay - look_back_ns(run.sentiment), end - delay + 1)
     if not len(stored):
@@ -159,6 +163,21 @@ def load_exogenous(run: RunConfig, catalog: Catalog, start: int, end: int) -> Ex
             f"python catalog/ingest.py FILE --kind sentiment --catalog {catalog.path}"
         )
     return ExogenousColumns.of_days(stored.date, stored.value, run.sentiment)
+
+
+def _as_known(
+    run: RunConfig, catalog: Catalog, recorded: KnownColumns, start: int, end: int
+) -> ExogenousColumns:
+    """What a node has recorded, as far as it matters in [start, end]."""
+    first = int(np.searchsorted(recorded.published_at, start - look_back_ns(run.sentiment)))
+    last = int(np.searchsorted(recorded.known_at, end, side="right"))
+    if first >= last:
+        raise DataError(
+            f"catalog {catalog.path}: the node that recorded it knew no {FEAR_GREED} value from "
+            f"{utc_text(start)} to {utc_text(end)}; choose a period after {utc_text(recorded.known_at[0])}"
+        )
+    columns = (values[first:last] for values in (recorded.known_at, recorded.value, recorded.published_at))
+    return ExogenousColumns(KnownSeries(*columns), run.sentiment)
 
 
 def _given_bundle(run: RunConfig, path: Path, instrument: str) -> Path:

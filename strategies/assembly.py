@@ -24,7 +24,7 @@ from strategies.base import TradingStrategy
 from strategies.book import UnderWay
 from strategies.checks import risk_limits_from
 from strategies.discovery import strategy_and_params
-from strategies.holdings import CoinBook, CoinFill, Coins, Holdings
+from strategies.holdings import CoinBook, Coins, CoinSource, Holdings
 from strategies.memory import TradeMemory
 from strategies.order_budget import FUTURES_LIMITS, OrderBudget
 from strategies.results import FillSource
@@ -151,7 +151,7 @@ def assemble(
     fills: FillSource | None = None,
     closing_stop: bool = True,
     order_limits: Sequence[tuple[int, int]] = FUTURES_LIMITS,
-    missed: Callable[[str, int], Sequence[CoinFill]] | None = None,
+    coin_fills: CoinSource | None = None,
 ) -> Assembly:
     """Build a run's components; `guard.watch` is the caller's, once there is a portfolio.
 
@@ -161,7 +161,7 @@ def assemble(
     files beside it. `may_enter` False: live strategies look after what is open and enter nothing;
     `fills` asks the venue what trades have come to;
     `closing_stop` False: the venue knows no stop that closes the whole position. `order_limits` are the
-    venue's (window in ns, orders in it). On spot `missed(instrument, trade)` are own fills after a trade id.
+    venue's (window in ns, orders in it). On spot `coin_fills` is whom to ask for own fills.
     """
     guard = _guard(run, instruments, state_path, live=live)
     coins = CoinBook() if live and not isinstance(next(iter(instruments.values())), CryptoPerpetual) else None
@@ -181,7 +181,7 @@ def assemble(
         if not live:
             return None
         duty = _duty(usual, config, state_path)
-        return duty if coins is None else _with_coins(duty, config, traded, coins, missed)
+        return duty if coins is None else _with_coins(duty, config, traded, coins, coin_fills)
 
     builder = Builder(run, instruments, guard, duty_of)
     parts = [
@@ -278,7 +278,7 @@ def _with_coins(
     config: StrategyConfig,
     instrument: Instrument,
     coins: CoinBook,
-    missed: Callable[[str, int], Sequence[CoinFill]] | None,
+    coin_fills: CoinSource | None,
 ) -> LiveDuty:
     """On a spot venue: a book of what is held, in a file beside the trade's."""
     file = None
@@ -296,7 +296,7 @@ def _with_coins(
         closing_stop=False,
         holdings=coins.add(config.instrument, holdings),
         coins=coins,
-        missed=missed,
+        coin_fills=coin_fills,
     )
 
 

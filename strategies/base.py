@@ -197,7 +197,8 @@ class TradingStrategy(Strategy):
         if not self._permits.hear(message) or message.lets_rest:
             return
         self._keeper.entry.withdraw(message.mode.lower())
-        if message.mode == Mode.HALTED and message.flatten and self._keeper.trade is not None:
+        is_in = self._keeper.trade is not None or self._keeper.entry.pending is not None
+        if message.mode == Mode.HALTED and message.flatten and is_in:
             self._keeper.exit("halted")
 
     # -- bar by bar ----------------------------------------------------------------------------------------
@@ -324,8 +325,13 @@ class TradingStrategy(Strategy):
         }
 
     @property
-    def is_quiet(self) -> bool:
+    def is_safe(self) -> bool:
         """Live: nothing under way, and what is held is protected."""
+        return self.care is None or self.care.is_safe
+
+    @property
+    def is_quiet(self) -> bool:
+        """Live: safe, and every result told."""
         return self.care is None or self.care.is_quiet
 
     @property
@@ -337,6 +343,11 @@ class TradingStrategy(Strategy):
         """Live: what the venue itself says it holds, and which orders wait there; only noted."""
         if self.care is not None:
             self.care.word.heard(amount, waiting)
+
+    @property
+    def venue_amount(self) -> float | None:
+        """Live: what the venue says it holds where the engine says something else; None where they agree."""
+        return None if self.care is None else self.care.word.amount
 
     @property
     def wants_venue(self) -> bool:
@@ -386,6 +397,8 @@ class TradingStrategy(Strategy):
         except BaseException:
             self._keeper.last_resort()
             raise
+        if self.care is not None:
+            self.care.results.filled(str(event.client_order_id))
 
     def on_order_accepted(self, event: Any) -> None:
         """What happened to the position while the venue had not answered is made good now."""

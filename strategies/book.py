@@ -7,7 +7,7 @@ between must see it).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from nautilus_trader.model import ClientOrderId, Currency, InstrumentId, Venue
@@ -75,9 +75,12 @@ class AccountReader:
         self._costs = costs
         self._coins = coins
 
-    def read(self) -> tuple[Account, Book]:
-        """The account and its book; an account without equity where the engine knows none."""
-        held, risks = self._held()
+    def read(self, near: Collection[str]) -> tuple[Account, Book]:
+        """The account and its book; an account without equity where the engine knows none.
+
+        Of the risks only those of the instruments in `near`: looking up a stop takes long.
+        """
+        held, risks = self._held(near)
         entering, pending = self._entering(risks, held)
         positions = {name: held.get(name, 0.0) + entering.get(name, 0.0) for name in {**held, **entering}}
         cache, venue = self._strategy.cache, self._venue  # known to a strategy only once it is registered
@@ -85,8 +88,8 @@ class AccountReader:
         book = Book(positions, risks, orders, pending)
         return self._account(book, sum(held.values()), sum(abs(n) for n in entering.values())), book
 
-    def _held(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Signed notional and amount at risk of the open positions; no risk where no stop works."""
+    def _held(self, near: Collection[str]) -> tuple[dict[str, float], dict[str, float]]:
+        """Signed notional of the open positions and what those near risk; no risk where no stop works."""
         if self._coins is not None:
             return self._held_coins(self._coins)
         notionals: dict[str, float] = {}
@@ -95,7 +98,7 @@ class AccountReader:
             name, side = str(position.instrument_id), 1 if position.is_long else -1
             exposure = self._strategy.portfolio.net_exposure(position.instrument_id)
             notionals[name] = side * (math.nan if exposure is None else abs(exposure.as_double()))
-            stop = self._stop_price(position.instrument_id, side)
+            stop = self._stop_price(position.instrument_id, side) if name in near else None
             if stop is not None:
                 risks[name] = self._risk(float(position.quantity), side, position.avg_px_open, stop)
         return notionals, risks

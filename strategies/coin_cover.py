@@ -80,6 +80,7 @@ class Reason(StrEnum):
     CHANGING = "changing"  # the cover goes, and is sent again or sold instead
     COVERING = "covering"
     SELLING = "selling"
+    LOCKED = "locked"  # somebody else's order has the coins on offer
 
 
 class Cover(NamedTuple):

@@ -5,13 +5,16 @@ What a position's keeper does on futures with unlinked orders is done here with 
 """
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
 from strategies.coin_cover import Drop, Pair, Reason, Sell, StopAlone, Wanted, cover, least_lots
+from strategies.coin_results import CoinResults
 from strategies.holdings import CoinFill, Holdings
 from strategies.journal import Journal
 from strategies.open_trade import OpenTrade
@@ -27,10 +30,12 @@ _AGAIN_NS = 12_000_000_000  # the engine learns in less what has become of an or
 _ACCOUNT_NS = 5_000_000_000
 _SETTLED_NS = 3_000_000_000
 _FORGIVEN_NS = 60_000_000_000
+_LOCKED_NS = 1_000_000_000
 
 
 class CoinKeeper:
-    """One strategy's coins; `holdings` is the truth about what is held."""
+    """One strategy's coins; `holdings` is the truth about what is held, `results` tells what trades with them
+    have earned."""
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class CoinKeeper:
         holdings: Holdings,
     ) -> None:
         self.holdings = holdings
+        self.results = _results(setup, holdings, self._mark)
         self._strategy = strategy
         self._setup = setup
         self._orders = orders
@@ -62,17 +68,26 @@ class CoinKeeper:
 
     def held_lots(self) -> int:
         """Lots of the open trade that the venue would take in an order; 0 for dust."""
-        lots = self.holdings.lots
+        lots = self._sellable
         if self.holdings.coins.opened == 0 or lots < self._least():
             return 0
         return lots
+
+    @property
+    def _sellable(self) -> int:
+        """Lots in whole steps of the venue, which may have become coarser than a lot."""
+        lots, orders = self.holdings.lots, self._orders
+        if not orders.has_new_grid or lots < orders.least_lots:
+            return lots
+        return orders.lots(orders.quantity(lots))
 
     def _least(self) -> int:
         """By the plan's stop: what is sold there has to be taken, too."""
         price = self._floor_price
         if not price > 0.0:
             price = self._bid_price()
-        return least_lots(self._rules, price) if price > 0.0 else 1
+        least = self._orders.least_lots if self._orders.has_new_grid else 1
+        return max(least, least_lots(self._rules, price) if price > 0.0 else 1)
 
     def filled(self, event: Any) -> bool:
         """Count a fill; False for one that was counted before."""
@@ -102,19 +117,19 @@ class CoinKeeper:
         limit = getattr(order, "price", None)
         return self._mark() if limit is None else limit.as_decimal()
 
-    def close(self) -> float:
-        """The trade is over: what it has earned (quote currency), dust counted at the market."""
+    def over(self) -> float:
+        """The trade is over: what it has earned as far as is known (quote currency), dust at the market."""
         self._floor_price, self._refused = math.nan, 0
-        return float(self.holdings.close(self._mark()))
+        return float(self.holdings.earned(self._mark()))
 
     # -- start ---------------------------------------------------------------------------------------------
 
     def catch_up(self) -> int:
         """Count own fills that happened while nobody was there; returns how many there were."""
         live = self._setup.live
-        if live is None or live.missed is None:
+        if live is None or live.coin_fills is None:
             return 0
-        missed = live.missed(str(self._setup.instrument.id), self.holdings.coins.last_trade)
+        missed = live.coin_fills.missed(str(self._setup.instrument.id), self.holdings.coins.last_trade)
         return self.holdings.catch_up(missed, self._mark)
 
     def adopted(self, order_ids: Any) -> None:
@@ -152,14 +167,17 @@ class CoinKeeper:
         """An order was cancelled or has expired."""
         self._gone_at = self._now()
 
-    def refused(self) -> None:
-        """The venue has refused a cover: the next one asks for less, for a minute."""
-        self._refused, self._refused_at = self._refused + 1, self._now()
+    def refused(self, *, is_cover: bool) -> None:
+        """The venue has refused a sale: of a cover the next one asks for less, for a minute."""
+        self._refused, self._refused_at = self._refused + is_cover, self._now()
 
     def _step(self, wanted: Wanted, *, may_sell: bool) -> None:
         now, bid = self._now(), self._bid_price()
+        if self._is_locked(now):
+            self._wait_for_lock(now)
+            return
         found = cover(
-            self.holdings.lots if self.holdings.coins.opened else 0,
+            self._sellable if self.holdings.coins.opened else 0,
             self._least(),
             wanted,
             self._leg(STOP),
@@ -174,6 +192,29 @@ class CoinKeeper:
         if self._refused and now - self._refused_at > _FORGIVEN_NS:
             self._refused = 0
         self._carry_out(found.step)
+
+    def _is_locked(self, now: int) -> bool:
+        """Whether an order that is not the node's (a watchdog's) has the coins, as a refusal hints.
+
+        The engine is not told of such an order; what the account has free says it.
+        """
+        orders = self._orders
+        if not self._refused_at or now - self._refused_at > _FORGIVEN_NS or not self.held_lots():
+            return False
+        if any(orders.is_working(role) for role in (STOP, TARGET, EXIT)):
+            return False
+        account: Any = self._strategy.cache.account_for_venue(self._setup.instrument.id.venue)
+        free: Any = None if account is None else account.balance_free(self._setup.instrument.base_currency)
+        return free is not None and free.as_decimal() < self.held_lots() * self.holdings.step
+
+    def _wait_for_lock(self, now: int) -> None:
+        """More refusals would halt the node; what was refused is no reason to ask for less afterwards."""
+        self._refused, self._refused_at = 0, now
+        self._asked_at = min(self._asked_at, now - _ACCOUNT_NS + _LOCKED_NS)
+        if self._reason is not Reason.LOCKED:
+            self._reason, self._since = Reason.LOCKED, now
+            text = f"{self.holdings.base} that are held are on offer by an order that is not the node's"
+            alarm(self._strategy, text, instrument=str(self._setup.instrument.id))
 
     def _leg(self, role: str) -> Any:
         leg = self._orders.leg(role)
@@ -217,6 +258,7 @@ class CoinKeeper:
         then someone else has sold, and the book is set right with an alarm.
         """
         now = self._now()
+        self.results.refresh(now)
         if now - self._asked_at >= _ACCOUNT_NS:
             self._asked_at = now
             account: Any = self._strategy.cache.account_for_venue(self._setup.instrument.id.venue)
@@ -247,6 +289,12 @@ class CoinKeeper:
 
     def _now(self) -> int:
         return int(self._strategy.clock.timestamp_ns())
+
+
+def _results(setup: StrategySetup, holdings: Holdings, mark: Callable[[], Decimal]) -> CoinResults:
+    source = None if setup.live is None else setup.live.coin_fills
+    fetch = None if source is None else partial(source.of_orders, str(setup.instrument.id))
+    return CoinResults(holdings, fetch, mark)
 
 
 def _money(value: Any) -> float:

@@ -37,6 +37,7 @@ class PendingEntry(msgspec.Struct):
 
     `resting` is None for one at the market. `is_refused`: the venue would not let it rest. `is_taking`: what
     is left goes to the market once its cancel is confirmed. `is_withdrawn`: what is left is not wanted.
+    `leaves` is why what it fills all the same has to go at once (None: it may stay).
     """
 
     approved: Approved
@@ -47,6 +48,7 @@ class PendingEntry(msgspec.Struct):
     is_refused: bool = False
     is_taking: bool = False
     is_withdrawn: bool = False
+    leaves: str | None = None
 
     @property
     def risk_per_unit(self) -> float:

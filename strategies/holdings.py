@@ -5,7 +5,8 @@ is the strategy's, only its own book can say. Every fill is counted once, by its
 asset shrinks what is held; and what is held is never more whole lots than the coins make.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ import msgspec
 from actors.state_file import StateFile
 from configs.errors import RunFailedError
 
-__all__ = ["CoinBook", "CoinFill", "Coins", "Holdings"]
+__all__ = ["Change", "CoinBook", "CoinFill", "CoinSource", "Coins", "Guess", "Holdings"]
 
 _REMEMBERED = 512
-_NOTHING = Decimal(0)
+_NOTHING, _ONE = Decimal(0), Decimal(1)
 
 
 class CoinFill(NamedTuple):
@@ -37,12 +38,45 @@ class CoinFill(NamedTuple):
     order: str = ""
 
 
+class CoinSource(NamedTuple):
+    """Whom to ask for own fills: `missed(instrument, trade)` for those after a trade id, at once, and
+    `of_orders(instrument, orders)` for those of some orders, by the venue's ids, elsewhere."""
+
+    missed: Callable[[str, int], Sequence[CoinFill]]
+    of_orders: Callable[[str, Sequence[str]], Future[Sequence[CoinFill]]]
+
+
+class Change(msgspec.Struct):
+    """What fills have changed of a book; see `Coins`."""
+
+    amount: Decimal = _NOTHING
+    cost: Decimal = _NOTHING
+    paid: Decimal = _NOTHING
+    bought: Decimal = _NOTHING
+    fees: Decimal = _NOTHING
+
+
+class Guess(msgspec.Struct):
+    """What fills of an order that the engine made up have changed of the book, until the venue's are known.
+
+    `price` is what they were counted at. `is_told`: a result was told by it, and no money is corrected any
+    more.
+    """
+
+    is_buy: bool
+    price: Decimal
+    quantity: Decimal
+    change: Change
+    is_told: bool = False
+
+
 class Coins(msgspec.Struct):
     """What is held of an instrument's base asset, and what it has cost.
 
-    `cost` is quote currency paid for the open trade less what sales brought, fees in either asset counted;
-    `opened` when it was opened (ns UTC, 0: flat). `last_trade` is the newest venue trade counted, `seen` the
-    ids of the newest ones; `inferred` is by order what was counted without the venue's trade.
+    `cost` is quote currency paid for the open trade less what sales brought, fees in either asset counted,
+    and `fees` what of it they were; `opened` when it was opened and `filled` when it was last filled (ns UTC,
+    0: flat). `last_trade` is the newest venue trade counted, `seen` the ids of the newest ones; `guesses` are
+    by order what was counted without the venue's trades.
     """
 
     instrument: str
@@ -50,10 +84,12 @@ class Coins(msgspec.Struct):
     cost: Decimal = _NOTHING
     paid: Decimal = _NOTHING
     bought: Decimal = _NOTHING
+    fees: Decimal = _NOTHING
     opened: int = 0
+    filled: int = 0
     last_trade: int = -1
     seen: list[str] = []
-    inferred: dict[str, Decimal] = {}
+    guesses: dict[str, Guess] = {}
 
 
 class Holdings:
@@ -97,50 +133,75 @@ class Holdings:
         coins = self.coins
         return float(coins.paid / coins.bought) if coins.bought else 0.0
 
+    @property
+    def guessed(self) -> list[str]:
+        """The orders, by the venue's ids, of which the open trade's money rests on guesses."""
+        return [order for order, guess in self.coins.guesses.items() if not guess.is_told]
+
     def filled(self, fill: CoinFill, mark: Decimal) -> bool:
-        """Count a fill; False for one that was counted before. `mark` stands for a price nobody knows."""
-        coins = self.coins
+        """Count a fill; False for one that was counted before. `mark` stands for a price nobody knows.
+
+        The venue's own trade takes the place of what was guessed of its order.
+        """
+        coins, is_known = self.coins, fill.trade_id.isdigit()
         if fill.trade_id in coins.seen:
             return False
-        is_new = not self._was_inferred(fill)
-        if is_new:
-            self._book(fill, fill.price if fill.price > 0 else mark)
-        coins.seen = [*coins.seen, fill.trade_id][-_REMEMBERED:]
-        if fill.trade_id.isdigit():
+        is_new = not is_known or self._guessed_of(fill.order) < fill.quantity
+        if is_known:
+            self._book_known(fill)
             coins.last_trade = max(coins.last_trade, int(fill.trade_id))
+        else:
+            self._guess(fill, fill.price if fill.price > 0 else mark)
+        coins.filled = max(coins.filled, fill.ts)
+        coins.seen = [*coins.seen, fill.trade_id][-_REMEMBERED:]
         self._save()
         return is_new
 
-    def _was_inferred(self, fill: CoinFill) -> bool:
-        """Whether the engine has made up a fill of this order before, which this trade is."""
-        known = self.coins.inferred
-        if not fill.trade_id.isdigit():
-            known[fill.order] = known.get(fill.order, _NOTHING) + fill.quantity
-            return False
-        if fill.order not in known or known[fill.order] < fill.quantity:
-            return False
-        known[fill.order] -= fill.quantity
-        if not known[fill.order]:
-            del known[fill.order]
-        return True
+    def _guessed_of(self, order: str) -> Decimal:
+        guess = self.coins.guesses.get(order)
+        return _NOTHING if guess is None else guess.quantity
 
-    def _book(self, fill: CoinFill, price: Decimal) -> None:
-        coins, fee = self.coins, fill.fee
-        if fill.is_buy and not fill.trade_id.isdigit() and fee == 0:
-            fee = fill.quantity * self._fee_rate  # inferred, the fee is not known: the dearer guess is safe
-            fill = fill._replace(fee_asset=self.base)
-        in_base = fee if fill.fee_asset == self.base else _NOTHING
-        in_quote = fee if fill.fee_asset == self.quote else _NOTHING
+    def _book_known(self, fill: CoinFill) -> None:
+        """In place of what was guessed; what of the guess is left is guessed anew."""
+        coins, guess = self.coins, self.coins.guesses.pop(fill.order, None)
+        if guess is None:
+            self._book(fill, fill.price)
+            return
+        money = coins.cost, coins.paid, coins.bought, coins.fees, coins.opened
+        _add(coins, guess.change, -1)
+        self._book(fill, fill.price)
+        if (left := guess.quantity - fill.quantity) > 0:
+            self._guess(fill._replace(quantity=left, fee=_NOTHING), guess.price, guess)
+        if guess.is_told:  # the coins are counted right, the money is told
+            coins.cost, coins.paid, coins.bought, coins.fees, coins.opened = money
+
+    def _guess(self, fill: CoinFill, price: Decimal, before: Guess | None = None) -> None:
+        """The fee of a fill that was made up is not known: the dearer guess is safe."""
+        coins, order = self.coins, fill.order
+        is_told = before is not None and before.is_told
+        if fill.fee == 0:
+            fee, asset = (_ONE, self.base) if fill.is_buy else (price, self.quote)
+            fill = fill._replace(fee=fill.quantity * fee * self._fee_rate, fee_asset=asset)
+        change, quantity = self._book(fill, price), fill.quantity
+        if (known := coins.guesses.get(order)) is not None:
+            _add(change, known.change, 1)
+            quantity += known.quantity
+        coins.guesses[order] = Guess(fill.is_buy, price, quantity, change, is_told)
+
+    def _book(self, fill: CoinFill, price: Decimal) -> Change:
+        """Count it at a price; returns what has changed."""
+        coins, worth = self.coins, fill.quantity * price
+        in_base = fill.fee if fill.fee_asset == self.base else _NOTHING
+        in_quote = fill.fee if fill.fee_asset == self.quote else _NOTHING
+        fees = in_quote + in_base * price
         if fill.is_buy:
-            if coins.opened == 0:
-                coins.opened = fill.ts
-            coins.amount += fill.quantity - in_base
-            coins.cost += fill.quantity * price + in_quote
-            coins.paid += fill.quantity * price
-            coins.bought += fill.quantity
+            coins.opened = coins.opened or fill.ts
+            change = Change(fill.quantity - in_base, worth + in_quote, worth, fill.quantity, fees)
         else:
-            coins.amount = max(_NOTHING, coins.amount - fill.quantity - in_base)
-            coins.cost -= fill.quantity * price - in_quote
+            left = max(_NOTHING, coins.amount - fill.quantity - in_base)
+            change = Change(left - coins.amount, in_quote - worth, fees=fees)
+        _add(coins, change, 1)
+        return change
 
     def clip(self, total: Decimal) -> Decimal:
         """No more can be held than the account has; returns what was missing (0: nothing)."""
@@ -150,18 +211,19 @@ class Holdings:
             self._save()
         return missing
 
-    def close(self, mark: Decimal) -> Decimal:
-        """The trade is over: what it has earned in quote currency, with the dust that stays at `mark`.
+    def earned(self, mark: Decimal) -> Decimal:
+        """What the trade has earned in quote currency, what is left of the coins at `mark`."""
+        return self.coins.amount * mark - self.coins.cost
 
-        The dust stays held, at that price, for the next trade.
-        """
+    def close(self, mark: Decimal) -> None:
+        """The trade is over and its result told; what stays of the coins is the next one's, at `mark`."""
         coins = self.coins
         dust = coins.amount * mark
-        earned = dust - coins.cost
-        coins.cost, coins.opened = dust, 0
+        coins.cost, coins.opened, coins.fees = dust, 0, _NOTHING
         coins.paid, coins.bought = dust, coins.amount
+        for guess in coins.guesses.values():
+            guess.is_told = True
         self._save()
-        return earned
 
     def catch_up(self, fills: Iterable[CoinFill], mark: Callable[[], Decimal]) -> int:
         """Count fills that happened while nobody was there, oldest first; returns how many were new."""
@@ -170,6 +232,14 @@ class Holdings:
     def _save(self) -> None:
         if self._file is not None:
             self._file.write(self.coins)
+
+
+def _add(book: Coins | Change, change: Change, times: int) -> None:
+    book.amount += change.amount * times
+    book.cost += change.cost * times
+    book.paid += change.paid * times
+    book.bought += change.bought * times
+    book.fees += change.fees * times
 
 
 class CoinBook:

@@ -5,42 +5,30 @@ order, the protection is matched to the position again; the position is asked of
 """
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 from nautilus_trader.trading import Strategy
 
 from strategies import trade
 from strategies.backoff import Backoff
+from strategies.care import Care
 from strategies.coin_keeper import CoinKeeper
 from strategies.doubles import Doubles
 from strategies.entries import PendingEntry
 from strategies.entry_keeper import EntryKeeper
+from strategies.ghost import Ghost
 from strategies.journal import Journal
 from strategies.open_trade import OpenTrade, open_trade
 from strategies.orders import ADD, ANCHOR, ENTRY, EXIT, STOP, TARGET, OrderDesk, Slot
 from strategies.permits import Permits
 from strategies.protect import Cancel, Modify, Place, Step, match_protection
-from strategies.refusals import Remedy
 from strategies.setup import StrategySetup
 from strategies.values import Refused
 from strategies.venue_stop import BRIDGE, match_stop
 
-__all__ = ["Care", "TradeKeeper"]
+__all__ = ["TradeKeeper"]
 
 _LAST_RESORT = 0.01  # stop distance of a position that nothing else is known about
-
-
-class Care(Protocol):
-    """What is told of every look at the protection and of every refusal."""
-
-    def seen(self) -> None:
-        """The orders were matched with the position."""
-
-    def refused(self, role: str, reason: str) -> Remedy:
-        """An order, or a change of one, was refused; returns what follows."""
-
-    def ended(self, position_id: Any, pnl: float, side: int, risk: float, reason: str) -> None:
-        """A trade is over; the engine makes `pnl` of it."""
 
 
 class TradeKeeper:
@@ -48,7 +36,8 @@ class TradeKeeper:
 
     `trade` is what is open (None: flat), `entry` keeps what is under way to it. `recheck`: something was
     refused, so the next bar looks again. `closed` is the trade that has just ended, until its result is
-    known. `unheard`, live: the lots that the venue holds while the engine knows of none, 0 else.
+    known. `unheard`, live: the lots that the venue holds while the engine knows of none, 0 else; `ghost`,
+    live: what the engine takes for held and the venue does not have.
     """
 
     def __init__(
@@ -59,6 +48,7 @@ class TradeKeeper:
         self.closed: tuple[OpenTrade, float, str] | None = None
         self.recheck = False
         self.unheard = 0
+        self.ghost = Ghost()
         self.care: Care | None = None
         held = None if setup.live is None else setup.live.holdings
         self.coins = None if held is None else CoinKeeper(strategy, setup, orders, journal, held)
@@ -107,7 +97,8 @@ class TradeKeeper:
         waited, cool_off = self._bars - self._flat_since, self._setup.cool_off_bars
         if waited < cool_off:
             return Refused("cool_off_bars", float(cool_off), float(waited))
-        held = self.held_lots() or self._engine_lots()
+        # the engine rounds the dust of coins up to a lot
+        held = self.held_lots() or (0 if self.coins is not None else self._engine_lots())
         return Refused("position", 0.0, float(held)) if held else None
 
     # -- the plan ------------------------------------------------------------------------------------------
@@ -153,6 +144,8 @@ class TradeKeeper:
     def exit(self, reason: str) -> None:
         """Leave at the market. Stop and targets stay until the position is gone: never naked in between."""
         self.entry.withdraw("exit")
+        if self.entry.pending is not None:  # it may fill all the same
+            self.entry.pending.leaves = reason
         held, opened = self.held_lots(), self.trade
         if held == 0:
             return
@@ -245,10 +238,11 @@ class TradeKeeper:
     def _end(self, opened: OpenTrade) -> None:
         # a stop or target ends the trade inside the bar still to come, a decided exit at the last close
         self._flat_since = self._bars + (self._last_fill != EXIT)
-        reason = self._last_fill if self._last_fill != EXIT else str(opened.exit_reason)
+        fill = EXIT if self.ghost.is_seen else self._last_fill  # nobody has heard of the fill of a ghost
+        reason = fill if fill != EXIT else opened.exit_reason or ""
         self.closed = (opened, self._at_stake(opened), "stop" if reason in (ANCHOR, BRIDGE) else reason)
         if self.coins is not None:  # with dust the engine's position never closes
-            self._journal.trade_closed(opened.side, self.coins.close(), *self.closed[1:])
+            self._tell(None, self.coins.over(), opened.side, *self.closed[1:])
             self.closed = None
         self.trade = None
         self._refused_changes.clear()
@@ -268,7 +262,7 @@ class TradeKeeper:
             if held or self.unheard:  # whatever it is, it must not be naked on its way out
                 stop = bridge = None
                 self.last_resort()
-            elif self._engine_lots():  # what it counts too many may be there after all
+            elif self._engine_lots() and not self.ghost.is_seen:  # it may be there after all
                 stop = bridge = None
         steps = match_protection(0, 0, (), stop, targets) + match_stop(0, 0, None, bridge)
         self._orders.carry_out(tuple(s for s in steps if not self._was_refused(s)), self._close)
@@ -310,7 +304,8 @@ class TradeKeeper:
         """A fill opens the trade, adds to it or closes of it; protection follows at once."""
         if self.coins is not None and not self.coins.filled(event):
             return
-        slot, lots = self._orders.slot(event.client_order_id), self._orders.lots(event.last_qty)
+        # first of all: whatever fails below, an order that is closed is in nobody's way
+        slot, lots = self._orders.release(event.client_order_id), self._orders.lots(event.last_qty)
         price = self._orders.rounded(event.last_px.as_double())
         if self.coins is not None and price <= 0.0:  # inferred, and nobody knows at what price
             price = self._orders.rounded(self.coins.price(event))
@@ -329,7 +324,6 @@ class TradeKeeper:
             opened.grow(lots, abs(self.held_lots()) - lots, of_entry=slot.role == ENTRY)
         if slot.role == TARGET and opened is not None:
             opened.target_filled(slot.number, lots)
-        self._orders.release(event.client_order_id)
         if slot.role == ENTRY:
             self.entry.filled()
         self.protect()
@@ -338,6 +332,7 @@ class TradeKeeper:
         opened = open_trade(
             pending.approved, pending.ladder, price, lots, self._setup.rules, self._ticks_per_unit
         )
+        opened.exit_reason = pending.leaves
         self.trade, self._stray = opened, 0
         self._waits.clear()  # what was refused before this trade is no reason to wait
         self._journal.action(
@@ -369,7 +364,7 @@ class TradeKeeper:
         self.recheck = True
         if slot.role == ENTRY and self.entry.refused(event):
             return
-        self._journal.order_refused(slot.role, reason)
+        self._count_refusal(slot.role, reason)
         if self.care is None:
             if slot.role == STOP:
                 self.exit("stop_refused")
@@ -381,8 +376,7 @@ class TradeKeeper:
         if slot.role == EXIT and remedy.kind == "logic" and self.coins is None:
             self._orders.cancel(TARGET)  # a venue may count what waits to reduce against the position
         if self.coins is not None:
-            if slot.role == STOP:
-                self.coins.refused()
+            self.coins.refused(is_cover=slot.role == STOP)
             self.protect()
             return
         # the bridge as well: it is sent alone where the stop's own answer does not come
@@ -390,6 +384,10 @@ class TradeKeeper:
             self.entry.withdraw("stop_refused")
             if times > 1 or not remedy.stop_again:
                 self.exit("stop_refused")
+
+    def _count_refusal(self, role: str, reason: str) -> None:
+        if self.care is None or not self.care.withholds(role, reason):
+            self._journal.order_refused(role, reason)
 
     def _anchor_again(self) -> None:
         """Once a bar at once, for a refused anchor; then at the next."""
@@ -438,6 +436,10 @@ class TradeKeeper:
         """The signed position, asked of the engine; on a spot venue what the own book says."""
         if self.coins is not None:
             return self.coins.held_lots()
+        return self.ghost.true_lots(self.believed_lots())
+
+    def believed_lots(self) -> int:
+        """What the engine says is held, live without what it counts twice."""
         lots = self._engine_lots()
         return lots if self._setup.live is None else lots - self._doubles.excess(self._now())
 

@@ -12,7 +12,6 @@ from nautilus_trader.model import ClientOrderId
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
-from actors.messages import WHILE_AWAY
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
@@ -24,7 +23,7 @@ from strategies.order_views import market_now, resting
 from strategies.orders import ENTRY, EXIT, TARGET, OrderDesk, slot_of
 from strategies.permits import Permits
 from strategies.refusals import Remedy
-from strategies.settling import Settling
+from strategies.settling import Settling, position_results
 from strategies.setup import LiveDuty, StrategySetup
 from strategies.venue_word import VenueWord
 
@@ -70,8 +69,9 @@ class LiveCare:
         self._asks_all = False
         self._failed_looks = 0
         name = self._memory.instrument
-        fetch = None if duty.fills is None else duty.fills.asker(name)
-        self.results = Settling(strategy, fetch, journal, self.gate, name)
+        coins = None if keeper.coins is None else keeper.coins.results
+        source = coins or position_results(strategy, duty.fills, name)
+        self.results = Settling(strategy, source, journal, self.gate, name)
         self.word = VenueWord(strategy, name, orders, journal, keeper)
         keeper.care = keeper.entry.care = self
 
@@ -111,8 +111,11 @@ class LiveCare:
 
     def _adopt(self) -> None:
         found = self._orders.adopt()
+        if self._keeper.coins is None and self._keeper.believed_lots() * self._left_side() < 0:
+            self.word.presume_over()
         coins, missed = self._keeper.coins, 0
-        if coins is not None:
+        # who takes another's place in a node that runs finds what the engine has counted all along
+        if coins is not None and self._setup.seat is None:
             coins.adopted(found)
             missed = coins.catch_up()
         held, memory = self._keeper.held_lots(), self._memory
@@ -139,6 +142,13 @@ class LiveCare:
         if held == 0 and memory.trade is not None:
             self._closed_while_away(memory.trade)
 
+    def _left_side(self) -> int:
+        """The side of what was open or under way when it was last written down; 0 without that."""
+        trade, pending = self._memory.trade, self._memory.pending
+        if trade is not None:
+            return trade.side
+        return 0 if pending is None else pending.approved.side
+
     def _over_before_heard_of(self, pending: PendingEntry) -> None:
         """An entry filled as the node died, and its stop, perhaps the one that this start sent first, too."""
         entered, _ = self._executed()
@@ -148,14 +158,8 @@ class LiveCare:
 
     def _closed_while_away(self, trade: OpenTrade) -> None:
         """The guard has to know how it ended: only the venue does."""
-        coins, risk = self._keeper.coins, trade.approved.risk_amount
         size = self._orders.size(self._memory.held_lots)
-        if coins is None:
-            self.results.away(self._memory, trade.side, risk, size)
-            return
-        pnl = coins.close()
-        self._journal.trade_closed(trade.side, pnl, risk, WHILE_AWAY)
-        self._journal.action("closed_while_away", quantity=size, pnl=pnl)
+        self.results.away(self._memory, trade.side, trade.approved.risk_amount, size)
 
     def _trade_of(self, held: int) -> OpenTrade | None:
         """The trade behind a position that was found: remembered, or of the entry that was under way."""
@@ -186,10 +190,10 @@ class LiveCare:
         return entered, closed
 
     def _made(self, pending: PendingEntry, lots: int) -> OpenTrade:
-        price = self._orders.entry_price()
-        return open_trade(
-            pending.approved, pending.ladder, price, lots, self._setup.rules, self._setup.ticks_per_unit
-        )
+        price, rules = self._orders.entry_price(), self._setup.rules
+        trade = open_trade(pending.approved, pending.ladder, price, lots, rules, self._setup.ticks_per_unit)
+        trade.exit_reason = pending.leaves
+        return trade
 
     # -- again and again -----------------------------------------------------------------------------------
 
@@ -256,6 +260,10 @@ class LiveCare:
         if answer.reads_rules:
             self._strategy.request_instrument(self._setup.instrument.id)
         return answer
+
+    def withholds(self, role: str, reason: str) -> bool:
+        """Whether the guard is not told of a refused order yet: the venue may hold nothing to close."""
+        return self.word.withholds(role, reason)
 
     def new_rules(self) -> None:
         """The venue's instrument has come again: with another tick or step a restart has to plan anew."""
@@ -349,9 +357,13 @@ class LiveCare:
         return self._memory.unsettled is not None
 
     @property
-    def is_quiet(self) -> bool:
+    def is_safe(self) -> bool:
         """Whether no entry is under way and nothing held is without a working stop."""
         held = self._keeper.held_lots()
-        if held == 0:
-            return not self.awaits_result and self._keeper.entry.pending is None and self._orders.is_idle
-        return self._keeper.entry.pending is None and self._orders.is_covered(held)
+        is_looked_after = self._orders.is_covered(held) if held else self._orders.is_idle
+        return self._keeper.entry.pending is None and is_looked_after
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is safe, and the result of what is over is told."""
+        return self.is_safe and (self._keeper.held_lots() != 0 or not self.awaits_result)

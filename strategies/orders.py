@@ -37,6 +37,7 @@ from nautilus_trader.trading import Strategy
 
 from strategies.coin_cover import Leg
 from strategies.coin_orders import one_list
+from strategies.forced import forced_kind
 from strategies.protect import Modify, Place, Step, WorkingOrder, within_reach
 from strategies.setup import StrategySetup
 from strategies.switch import way_out
@@ -88,8 +89,8 @@ class OrderDesk(VenueGrid):
         return not self._by_slot
 
     def slot(self, order_id: ClientOrderId) -> Slot:
-        """What a working order, or one that an event is just about, is for."""
-        return self._slots.get(order_id, Slot(self.roles.get(str(order_id), "")))
+        """What a working order, or one that an event is just about, is for; of the venue's own, why it is."""
+        return self._slots.get(order_id, Slot(self.roles.get(str(order_id)) or forced_kind(str(order_id))))
 
     def is_working(self, role: str) -> bool:
         """Whether an order of this role is not closed."""
@@ -183,7 +184,7 @@ class OrderDesk(VenueGrid):
         order = self._strategy.order_factory.market(
             self._id,
             _side(side),
-            self.quantity(lots),
+            self.quantity(self.at_once(lots)),
             reduce_only=role == EXIT and not self._setup.holds_coins,
             client_order_id=self._name(slot),
         )
@@ -342,11 +343,12 @@ class OrderDesk(VenueGrid):
         if slot.role in _OPENING:
             self._setup.under_way.add(order.client_order_id, price, risk_per_unit)
         self._count()
-        if closes:
-            self._stop_sent = int(self._strategy.clock.timestamp_ns())
-            self._out.submit_order(order, params={"close_position": True})
-        else:
-            self._out.submit_order(order)
+        self._stop_sent = int(self._strategy.clock.timestamp_ns()) if closes else self._stop_sent
+        try:
+            self._out.submit_order(order, params={"close_position": True} if closes else None)
+        except Exception:
+            self.release(order.client_order_id)  # what never left must not be waited for
+            raise
 
     def _know(self, order: Any, slot: Slot) -> None:
         # before it is sent: its events may arrive inside the call

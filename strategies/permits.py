@@ -166,7 +166,7 @@ class Permits:
     def _authorise(
         self, intent: Intent, ts_event: int, close: float, price: float, *, adding: bool
     ) -> tuple[Account, Headroom | Refused]:
-        account, book = self._reader.read()
+        account, book = self._reader.read(self._near())
         if getattr(self._strategy, "failure", None) is not None:
             return account, Refused("failure", 0.0, 1.0)
         barred = self.barred()
@@ -187,6 +187,13 @@ class Permits:
         )
         return account, answer
 
+    def _near(self) -> tuple[str, ...]:
+        """The instruments whose risk counts for this one's entry."""
+        return (self._instrument, *(() if self.mode is None else self._cluster(self.mode)))
+
+    def _cluster(self, mode: RiskMode) -> tuple[str, ...]:
+        return next((c for c in mode.clusters if self._instrument in c), ())
+
     def _last_price(self, close: float) -> float:
         """The middle of the last quote, or the close where there are no quotes."""
         quote: Any = self._strategy.cache.quote(self._id)
@@ -200,7 +207,7 @@ class Permits:
         mode = self.mode
         if mode is None:
             return None
-        cluster = next((c for c in mode.clusters if self._instrument in c), ())
+        cluster = self._cluster(mode)
         blocked = mode.blocked.get(self._instrument)
         said = ts_event - self._age_ns(mode)
         return RiskView(said, str(mode.mode), mode.multiplier, blocked, cluster, mode.reasons)

@@ -66,7 +66,7 @@ _CODES: dict[Remedy, tuple[int, ...]] = {
         *(-4016, -4023, -4024, -4164, -4183, -4184, -5029),
     ),
     _CLOCK: (-1021, -5028),
-    _GONE: (-2011, -2013, -2022, -2024, -4118),
+    _GONE: (-2011, -2013, -2022, -2024, -4118, -4509),
     _KNOWN_STOP: (-4116, -4130),
 }
 _BY_CODE = {code: answer for answer, codes in _CODES.items() for code in codes}

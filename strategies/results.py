@@ -1,8 +1,9 @@
 """What a trade has earned, by the venue's own fills where the engine had to guess.
 
 A fill whose message was lost is inferred by the engine from the order or the position: it carries no fee. Of
-a position that was there at the start the engine knows neither fees nor what was closed before. Then the
-venue is asked for the fills themselves, and the result is told once they add up, to the guard and the record.
+a position that was there at the start the engine knows neither fees nor what was closed before, and what the
+insurance fund takes for a liquidation is in no fill at all. Then the venue is asked for what it has booked,
+and the result is told once that adds up, to the guard and the record.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,20 +15,24 @@ from typing import Any, NamedTuple
 import msgspec
 
 from configs.errors import RunFailedError
+from strategies.forced import LIQUIDATED, forced_kind
 
 __all__ = [
+    "PATIENCE_NS",
+    "Cleared",
     "Closed",
     "FetchFills",
     "FillSource",
     "Result",
     "Results",
+    "Statement",
     "VenueFill",
     "engine_result",
     "last_trip",
 ]
 
 _SECOND_NS = 1_000_000_000
-_PATIENCE_NS = 10 * _SECOND_NS
+PATIENCE_NS = 10 * _SECOND_NS
 _MARGIN_NS = 60 * _SECOND_NS
 _ZERO = Decimal(0)
 
@@ -35,7 +40,9 @@ _ZERO = Decimal(0)
 class VenueFill(NamedTuple):
     """A fill as the venue has it: `signed` is negative for a sale, `pnl` before the fee; quote currency.
 
-    `number` is the venue's own of the trade, ascending in time, and `ts` in ns UTC.
+    `number` is the venue's own of the trade, ascending in time, and `ts` in ns UTC. `order` is the venue's
+    number of its order, `forced` why the venue made that order (see `strategies.forced`), and `clearing` the
+    most that the insurance fund takes for it.
     """
 
     number: int
@@ -43,16 +50,33 @@ class VenueFill(NamedTuple):
     pnl: Decimal
     fee: Decimal
     ts: int
+    order: int = 0
+    forced: str = ""
+    clearing: Decimal = _ZERO
 
 
-type FetchFills = Callable[[int, int], Future[Sequence[VenueFill]]]
+class Cleared(NamedTuple):
+    """What the insurance fund has booked on a liquidated position: negative where it took; `ts` in ns UTC."""
+
+    amount: Decimal
+    ts: int
+
+
+class Statement(NamedTuple):
+    """What the venue has of an instrument: fills, oldest first, and what it took for liquidations in them."""
+
+    fills: Sequence[VenueFill]
+    cleared: Sequence[Cleared] = ()
+
+
+type FetchFills = Callable[[int, int], Future[Statement]]
 
 
 class FillSource(NamedTuple):
     """Whom to ask for fills: `fetch(instrument, after, since)`, which does not block, and what had been
     `executed` when the node was prepared, by instrument and client order id."""
 
-    fetch: Callable[[str, int, int], Future[Sequence[VenueFill]]]
+    fetch: Callable[[str, int, int], Future[Statement]]
     executed: Mapping[str, Mapping[str, float]]
 
     def asker(self, instrument: str) -> FetchFills:
@@ -80,7 +104,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 class Result(NamedTuple):
     """What a trade has earned net of fees, the fees, and when it ended (ns UTC); `last` is its newest fill.
 
-    `is_confirmed`: by fills of the venue that add up.
+    `is_confirmed`: by fills of the venue that add up. `cleared` is what the insurance fund has taken of it
+    (negative), or given, and `forced` why the venue closed of it (see `strategies.forced`).
     """
 
     pnl: float
@@ -88,6 +113,8 @@ class Result(NamedTuple):
     ended: int
     last: int
     is_confirmed: bool
+    cleared: float = 0.0
+    forced: str = ""
 
 
 def last_trip(fills: Sequence[VenueFill], side: int) -> tuple[VenueFill, ...]:
@@ -101,9 +128,12 @@ def last_trip(fills: Sequence[VenueFill], side: int) -> tuple[VenueFill, ...]:
 
 
 def engine_result(events: Iterable[Any], pnl: float) -> Result | None:
-    """The engine's own result of a position that is over; None when it had to guess any of its fills."""
+    """The engine's own result of a position that is over; None when it had to guess any of its fills, or the
+    venue has closed of it: what else that costs is in no fill."""
     fee, last, ended = _ZERO, -1, 0
     for event in events:
+        if forced_kind(str(event.client_order_id)):
+            return None
         number, commission = str(event.trade_id), event.commission
         is_known = number.isdigit() and commission is not None and commission.currency == event.currency
         if event.reconciliation or not is_known:
@@ -119,9 +149,10 @@ class Results:
 
     def __init__(self, fetch: FetchFills) -> None:
         self._fetch = fetch
-        self._asked: Future[Sequence[VenueFill]] | None = None
+        self._asked: Future[Statement] | None = None
         self._again = 0
         self._first = 0
+        self._booked: Sequence[Cleared] = ()
 
     def look(self, closed: Closed, now: int) -> Result | None:
         """The result, once it is known; call it again and again with the time (ns UTC)."""
@@ -137,20 +168,38 @@ class Results:
         result = self._judge(closed, asked.result(), now)
         if result is not None:
             self._again = self._first = 0
+            self._booked = ()
         return result
 
-    def _judge(self, closed: Closed, fills: Sequence[VenueFill], now: int) -> Result | None:
-        fills = [fill for fill in fills if fill.number > closed.after]
+    def _judge(self, closed: Closed, told: Statement, now: int) -> Result | None:
+        fills = [fill for fill in told.fills if fill.number > closed.after]
         trip = _since_the_last(fills, closed) or last_trip(fills, closed.side)
-        if trip:
-            return _result(trip, is_confirmed=True)
+        cleared = _cleared(trip or fills, told.cleared)
+        if trip and self._is_cleared(trip, cleared):
+            return _result(trip, cleared, is_confirmed=True)
         self._first = self._first or now
-        if now - self._first < _PATIENCE_NS:
+        if now - self._first < PATIENCE_NS:
             return None
-        found = _result(fills, is_confirmed=False)
+        found = _result(trip or fills, cleared, is_confirmed=False)
         if closed.reckoned is not None:  # of two that disagree the worse
             found = found._replace(pnl=min(found.pnl, closed.reckoned) if fills else closed.reckoned)
         return found
+
+    def _is_cleared(self, trip: Sequence[VenueFill], cleared: Sequence[Cleared]) -> bool:
+        """Whether the venue has booked what it took for each liquidation: nothing more came with this answer.
+
+        A booking comes after the fills; of an empty wallet less is taken than is due, so no sum can be waited
+        for.
+        """
+        orders = {fill.order for fill in trip if fill.forced == LIQUIDATED}
+        before, self._booked = self._booked, cleared
+        return not orders or (len(cleared) >= len(orders) and cleared == before)
+
+
+def _cleared(fills: Sequence[VenueFill], booked: Sequence[Cleared]) -> Sequence[Cleared]:
+    """What was booked since the first liquidation among some fills: those of trades before are older."""
+    first = min((fill.ts for fill in fills if fill.forced == LIQUIDATED), default=None)
+    return [] if first is None else [entry for entry in booked if entry.ts >= first]
 
 
 def _since_the_last(fills: Sequence[VenueFill], closed: Closed) -> Sequence[VenueFill]:
@@ -160,8 +209,12 @@ def _since_the_last(fills: Sequence[VenueFill], closed: Closed) -> Sequence[Venu
     return fills if is_known and sum((fill.signed for fill in fills), _ZERO) == 0 else ()
 
 
-def _result(fills: Sequence[VenueFill], *, is_confirmed: bool) -> Result:
+def _result(fills: Sequence[VenueFill], booked: Sequence[Cleared], *, is_confirmed: bool) -> Result:
     fee = sum((fill.fee for fill in fills), _ZERO)
-    pnl = sum((fill.pnl for fill in fills), _ZERO) - fee
+    cleared = sum((entry.amount for entry in booked), _ZERO)
+    if not is_confirmed:  # what is not booked yet is taken for the most that it can be
+        cleared = min(cleared, -sum((fill.clearing for fill in fills), _ZERO))
+    pnl = sum((fill.pnl for fill in fills), _ZERO) - fee + cleared
     ended, last = max((f.ts for f in fills), default=0), max((f.number for f in fills), default=-1)
-    return Result(float(pnl), float(fee), ended, last, is_confirmed)
+    forced = next((fill.forced for fill in reversed(fills) if fill.forced), "")
+    return Result(float(pnl), float(fee), ended, last, is_confirmed, float(cleared), forced)

@@ -342,7 +342,8 @@ def _caps(
             equity * limits.liquidation_buffer,
             price * (1.0 / leverage + limits.entry_cost),
         ),
-        _Cap("max_quantity", rules.max_quantity, 0.0, 1.0),
+        # of the whole position: one order closes it
+        _Cap("max_quantity", rules.max_quantity * price, headroom.held, price),
     ]
     if limits.max_notional is not None:
         caps.append(_Cap("max_notional", limits.max_notional, account.notional, price))

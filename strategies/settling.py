@@ -5,40 +5,82 @@ is kept in the strategy's memory, so a kill puts it off and does not lose it, an
 has counted by its newest fill.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
 from actors.messages import WHILE_AWAY
+from strategies.forced import WORDS, forced_kind
 from strategies.journal import Journal
 from strategies.live_gate import LiveGate
 from strategies.memory import TradeMemory
-from strategies.results import Closed, FetchFills, Result, Results, engine_result
+from strategies.results import Closed, FillSource, Result, Results, engine_result
 
-__all__ = ["STRAY", "Settling"]
+__all__ = ["STRAY", "ResultSource", "Settling", "position_results"]
 
 _PAUSE = "result"
 STRAY = "stray"  # of a position that was no trade
 
 
+class ResultSource(Protocol):
+    """Where the results of one strategy's trades come from."""
+
+    def known(self, position_id: Any, pnl: float) -> Result | None:
+        """The result of a trade that is over, of which the engine makes `pnl`; None: the venue is asked."""
+
+    def look(self, closed: Closed, now: int) -> Result | None:
+        """The result that was asked for, once it is known; called again and again (time in ns UTC)."""
+
+    def told(self) -> None:
+        """The newest result is told."""
+
+
+class PositionResults:
+    """Of positions: the engine's own word where it has heard everything, else what the venue has booked."""
+
+    def __init__(self, strategy: Strategy, results: Results) -> None:
+        self._strategy = strategy
+        self.look = results.look
+
+    def known(self, position_id: Any, pnl: float) -> Result | None:
+        """The engine's, if it had to guess nothing."""
+        position = self._strategy.cache.position(position_id)
+        return None if position is None else engine_result(position.events(), pnl)
+
+    def told(self) -> None:
+        """The venue keeps the books."""
+
+
+def position_results(strategy: Strategy, fills: FillSource | None, instrument: str) -> PositionResults | None:
+    """Those of a strategy's positions; None where nobody can be asked."""
+    return None if fills is None else PositionResults(strategy, Results(fills.asker(instrument)))
+
+
 class Settling:
     """One strategy's results. `newest` is that of the newest trade, where the venue was asked for it.
 
-    Without `fetch` (the sandbox has no fills to ask for) what the engine says is told.
+    Without a `source` (the sandbox has no fills to ask for) what the engine says is told.
     """
 
     def __init__(
-        self, strategy: Strategy, fetch: FetchFills | None, journal: Journal, gate: LiveGate, instrument: str
+        self,
+        strategy: Strategy,
+        source: ResultSource | None,
+        journal: Journal,
+        gate: LiveGate,
+        instrument: str,
     ) -> None:
         self.newest: Result | None = None
         self._strategy = strategy
-        self._results = None if fetch is None else Results(fetch)
+        self._results = source
         self._journal = journal
         self._gate = gate
         self._instrument = instrument
         self._quantity = 0.0
+        self._is_told = False  # of the newest trade, before the engine has seen that it is over
+        self._named: set[str] = set()  # why the venue has closed of the open trade, as was alarmed
 
     def begin(self, memory: TradeMemory) -> None:
         """After a start: a result that was not told is waited for."""
@@ -49,6 +91,7 @@ class Settling:
 
     def closing(self, memory: TradeMemory, side: int, risk: float, reason: str) -> None:
         """A trade is over, and the engine has yet to say what it makes of it: it is remembered."""
+        self._is_told = False
         if self._results is not None:
             memory.unsettled = _closed(memory, side, risk, reason)
 
@@ -64,10 +107,12 @@ class Settling:
     def ended(
         self, memory: TradeMemory, position_id: Any, pnl: float, side: int, risk: float, reason: str
     ) -> None:
-        """The engine makes `pnl` of a trade that is over."""
+        """The engine makes `pnl` of a trade that is over; what the venue has said before that is final."""
+        if self._is_told and reason != STRAY:
+            self._is_told = False
+            return
         is_stray = reason == STRAY and memory.unsettled is not None
-        position = self._strategy.cache.position(position_id)
-        known = None if position is None else engine_result(position.events(), pnl)
+        known = None if self._results is None or is_stray else self._results.known(position_id, pnl)
         if self._results is not None and known is None and not is_stray:
             closed = memory.unsettled or _closed(memory, side, risk, reason)
             now = int(self._strategy.clock.timestamp_ns())
@@ -75,10 +120,10 @@ class Settling:
             self._gate.pause(_PAUSE)
             return
         last = -1 if known is None else known.last
-        self._journal.trade_closed(side, pnl, risk, reason, last_fill=last)
+        self._journal.trade_closed(side, pnl if known is None else known.pnl, risk, reason, last_fill=last)
         if not is_stray:
             self.newest, memory.unsettled = None, None
-            memory.last_fill = memory.last_fill if last < 0 else last
+            self._count(memory, last)
 
     def look(self, memory: TradeMemory, now: int) -> None:
         """On the timer: ask, hear, tell. Nobody can let an entry in before."""
@@ -92,6 +137,7 @@ class Settling:
 
     def _tell(self, memory: TradeMemory, closed: Closed, result: Result) -> None:
         is_away = closed.reason == WHILE_AWAY
+        self._is_told = closed.reckoned is None and not is_away
         ended = result.ended if is_away else closed.ended
         self._journal.trade_closed(closed.side, result.pnl, closed.risk, closed.reason, ended, result.last)
         if is_away:
@@ -102,14 +148,32 @@ class Settling:
             commission=result.fee,
             reckoned=closed.reckoned,
             is_confirmed=result.is_confirmed,
+            cleared=result.cleared,
+            forced=result.forced,
         )
+        self._name(result.forced)
         if not result.is_confirmed:
             text = f"the venue's fills do not add up to the trade that is over: told is {result.pnl:.2f}"
             alarm(self._strategy, text, instrument=self._instrument, pnl=result.pnl)
         self.newest = result if result.is_confirmed else None
         memory.unsettled = None
-        memory.last_fill = memory.last_fill if result.last < 0 else result.last
+        self._count(memory, result.last)
         self._gate.lift(_PAUSE)
+
+    def _count(self, memory: TradeMemory, last: int) -> None:
+        memory.last_fill = memory.last_fill if last < 0 else last
+        self._named.clear()
+        if self._results is not None:
+            self._results.told()
+
+    def filled(self, client_order_id: str) -> None:
+        """A fill was heard of: one of the venue's own orders is no order of ours, and is alarmed."""
+        self._name(forced_kind(client_order_id))
+
+    def _name(self, forced: str) -> None:
+        if forced and forced not in self._named:
+            self._named.add(forced)
+            alarm(self._strategy, WORDS[forced], instrument=self._instrument, forced=forced)
 
 
 def _closed(memory: TradeMemory, side: int, risk: float, reason: str) -> Closed:

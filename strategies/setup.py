@@ -1,6 +1,6 @@
 """What one strategy instance is made of, resolved from the run file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from actors.bar_time import length_ns
 from actors.state_file import StateFile
 from configs.trading import EntryConfig, StopConfig
 from strategies.book import UnderWay
-from strategies.holdings import CoinBook, CoinFill, Holdings
+from strategies.holdings import CoinBook, CoinSource, Holdings
 from strategies.memory import TradeMemory
 from strategies.open_trade import Ladder
 from strategies.order_budget import OrderBudget
@@ -32,7 +32,7 @@ class LiveDuty:
     `fills` is whom to ask what its orders have come to (None: nobody knows).
     `closing_stop`: whether the venue knows a stop that closes the whole position, whatever its size (the
     sandbox does not: there the stop is resized). On spot `holdings` says what is held, which the engine does
-    not know after a restart, `missed(instrument, trade)` asks the venue for own fills after a trade id, and
+    not know after a restart, `coin_fills` is whom to ask for own fills, and
     `coins` is the account's book of all that is held. Without a quote for `stale_quote_ns` nothing is entered
     (None: never mind). `budget` is the account's, one object for all of its strategies.
     """
@@ -42,7 +42,7 @@ class LiveDuty:
     fills: FillSource | None = None
     closing_stop: bool = True
     holdings: Holdings | None = None
-    missed: Callable[[str, int], Sequence[CoinFill]] | None = None
+    coin_fills: CoinSource | None = None
     coins: CoinBook | None = None
     stale_quote_ns: int | None = None
     budget: OrderBudget | None = None

@@ -12,6 +12,8 @@ from strategies.trade import to_ticks
 
 __all__ = ["VenueGrid"]
 
+_DUST = 1e-9
+
 
 class VenueGrid:
     """Plans count in the tick and step that a run was made for; live the venue may change them meanwhile."""
@@ -45,6 +47,11 @@ class VenueGrid:
             size = max(1, steps) * step
         made: Quantity = self._instrument.make_qty(size)
         return made
+
+    def at_once(self, lots: int) -> int:
+        """As many of them as one order at the market may have; the rest has to wait for the next."""
+        most = self._setup.rules.max_quantity / self._step_size
+        return lots if lots <= most else max(1, math.floor(most + 1e-9))
 
     def price(self, ticks: int) -> float:
         """A level as a price, rounded as the instrument's prices are."""
@@ -81,6 +88,12 @@ class VenueGrid:
     def is_crumb(self, amount: float) -> bool:
         """Whether that is less than the venue's step: left of a finer one, and nothing that was planned."""
         return 0.0 < abs(amount) < float(self._instrument.size_increment) * (1.0 - 1e-9)
+
+    def is_rounded(self, amount: float, lots: int) -> bool:
+        """Whether the engine's `lots` are that amount in whole steps, of which it is no number."""
+        off = abs(amount - self.size(lots))
+        step = max(float(self._instrument.size_increment), self._step_size)
+        return _DUST < off < step * (1.0 - 1e-9)
 
     @property
     def least_lots(self) -> int:

@@ -1,9 +1,11 @@
 """What the venue itself says is held and waits, against what the engine believes: the last line.
 
 The engine can be wrong for many seconds: a fill or a closed stop that it never heard of, an order number that
-it takes for another's, a rest smaller than the venue's newest step, which it rounds away. The venue's own
-answer, asked over REST (`live.sweeper`), is right. What it says twice in a row is acted on: a stop that is
-gone is sent again, a position that nobody knows of gets one, and a rest that no plan can reach is closed.
+it takes for another's, a rest smaller than the venue's newest step, which it rounds away, a position of which
+only the closing fill was found. The venue's own answer, asked over REST (`live.sweeper`), is right. What it
+says twice in a row is acted on: a stop that is gone is sent again, a position that nobody knows of gets one,
+a rest that no plan can reach is closed, and for a position that is not there nothing is sent any more. The
+last takes three seconds, as its answers may be old ones, unless the venue refuses to close it.
 """
 
 from collections.abc import Collection
@@ -14,10 +16,16 @@ from nautilus_trader.trading import Strategy
 from actors.alarms import alarm
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
-from strategies.orders import EXIT, STOP, OrderDesk
+from strategies.orders import ADD, ENTRY, EXIT, STOP, OrderDesk
+from strategies.refusals import error_code
 from strategies.venue_stop import BRIDGE
 
 __all__ = ["VenueWord"]
+
+_NOTHING_TO_CLOSE = (-2022, -4118, -4509)
+_PATIENCE_NS = 5_000_000_000
+_SURE_NS = 3_000_000_000
+_DUST = 1e-9
 
 
 class VenueWord:
@@ -35,9 +43,22 @@ class VenueWord:
         self._journal = journal
         self._keeper = keeper
         self.is_wanted = False
+        self._said: tuple[int, float] | None = None
         self._answer: tuple[float, Collection[str]] | None = None
         self._missing = ""
         self._times_unheard = 0
+        self._differed: tuple[int, float] | None = None
+        self._differs_since = 0
+        self._presumed_at: int | None = None
+        self._withheld: list[tuple[str, str]] = []
+        self._withheld_at = 0
+
+    @property
+    def amount(self) -> float | None:
+        """What the venue holds where the engine says something else; None where they agree."""
+        if self._said is None or self._keeper.believed_lots() != self._said[0]:
+            return None
+        return self._said[1]
 
     def heard(self, amount: float, waiting: Collection[str]) -> None:
         """The venue holds `amount` (signed) and the orders `waiting` (client ids); noted for `act`."""
@@ -46,11 +67,102 @@ class VenueWord:
     def act(self) -> None:
         """Do what the newest answer asks for, once."""
         if self._answer is None:
+            self._wait_no_longer()
             return
         (amount, waiting), self._answer = self._answer, None
+        self._compare(amount)
         held = self._keeper.held_lots()
         is_stop_missing = self._find_stop(amount, held or self._keeper.unheard, waiting)
-        self.is_wanted = self._find_position(amount, held) or is_stop_missing
+        is_position_missing = self._find_position(amount, held)
+        self.is_wanted = is_position_missing or is_stop_missing or bool(self._withheld)
+
+    # -- what the engine believes too much -----------------------------------------------------------------
+
+    def presume_over(self) -> None:
+        """At a start: the engine's position is the mirror of the one that was left behind.
+
+        It was closed between two questions of the engine's, which has found the closing fill and nothing that
+        it could close. It counts as none until the venue has been asked.
+        """
+        self._keeper.ghost.see(self._keeper.believed_lots(), 0)
+        self._presumed_at, self.is_wanted = self._now(), True
+
+    def withholds(self, role: str, reason: str) -> bool:
+        """Whether a refusal may say no more than that there is nothing to close: the next answers tell."""
+        if role in (ENTRY, ADD) or error_code(reason) not in _NOTHING_TO_CLOSE:
+            return False
+        if not self._withheld:
+            self._withheld_at = self._now()
+        self._withheld.append((role, reason))
+        self.is_wanted = True
+        return True
+
+    def _compare(self, amount: float) -> None:
+        """What the engine believes too much, or cannot count in its steps, is what the venue says."""
+        keeper, orders = self._keeper, self._orders
+        believed = keeper.believed_lots()
+        is_sure = self._is_sure(believed, amount)
+        if believed == 0 and amount == 0.0:
+            self._withheld.clear()
+        elif amount != 0.0:
+            self._count_withheld()
+        differs = believed != 0 and (amount == 0.0 or orders.is_rounded(amount, believed))
+        if not differs:
+            self._trust_engine()
+        elif is_sure:
+            self._trust_venue(believed, amount)
+
+    def _is_sure(self, believed: int, amount: float) -> bool:
+        """Whether that is no news on its way: heard before, and for long, refused, or presumed."""
+        was, self._differed = self._differed, (believed, amount)
+        is_presumed, self._presumed_at = self._presumed_at is not None, None
+        if was != self._differed:
+            self._differs_since = self._now()
+            return is_presumed
+        return bool(self._withheld) or self._now() - self._differs_since >= _SURE_NS
+
+    def _trust_venue(self, believed: int, amount: float) -> None:
+        keeper, lots = self._keeper, self._orders.lots(amount)
+        if amount == 0.0:
+            self._withheld.clear()
+        held = lots if lots or amount == 0.0 else believed
+        is_known = self._said == (believed, amount) and keeper.held_lots() == held
+        self._said = believed, amount
+        if is_known:
+            return
+        size = self._orders.size(believed)
+        self._journal.action("disbelieve", quantity=size, held=amount)
+        if amount == 0.0:
+            text = f"the engine takes {size:g} for held and the venue is flat: nothing is sent for it"
+            alarm(self._strategy, text, instrument=self._instrument, believed=size)
+        if held != believed:
+            keeper.ghost.see(believed, held)
+            keeper.protect()
+
+    def _trust_engine(self) -> None:
+        self._said = None
+        if self._keeper.ghost.is_seen:
+            self._keeper.ghost.forget()
+            self._keeper.protect()
+
+    def _wait_no_longer(self) -> None:
+        """The venue cannot be asked: what was put off for its answer is not put off for ever."""
+        now = self._now()
+        if self._withheld and now - self._withheld_at > _PATIENCE_NS:
+            self._count_withheld()
+        if self._presumed_at is not None and now - self._presumed_at > _PATIENCE_NS:
+            self._presumed_at = None
+            self._trust_engine()
+
+    def _count_withheld(self) -> None:
+        counted, self._withheld = self._withheld, []
+        for role, reason in counted:
+            self._journal.order_refused(role, reason)
+
+    def _now(self) -> int:
+        return int(self._strategy.clock.timestamp_ns())
+
+    # -- what the engine does not know of ------------------------------------------------------------------
 
     def _find_stop(self, amount: float, held: int, waiting: Collection[str]) -> bool:
         """The stop that the engine takes for working must wait at the venue."""
@@ -73,7 +185,11 @@ class VenueWord:
         for role, order in ((STOP, self._orders.stop()), (BRIDGE, self._orders.bridge())):
             if order is not None and order.settled:
                 found = self._strategy.cache.order(ClientOrderId(order.order_id))
-                is_firing = found is not None and found.status == OrderStatus.TRIGGERED
+                is_firing = (
+                    found is not None
+                    and found.status == OrderStatus.TRIGGERED
+                    and self._now() - found.ts_last <= _PATIENCE_NS  # what it set off may have been refused
+                )
                 return ("", "") if is_firing else (role, order.order_id)
         return "", ""
 

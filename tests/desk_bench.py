@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 from nautilus_trader.model import ClientOrderId, InstrumentId, OrderSide, OrderStatus, Price, Quantity
 
+from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
 from strategies.live_care import LiveCare
+from strategies.memory import TradeMemory
 from strategies.open_trade import OpenTrade, open_trade
 from strategies.orders import OrderDesk
 from strategies.refusals import remedy
@@ -138,10 +140,23 @@ class Bench:
         order.status, order.ts_last = status, self.now
         self.keeper.changed(_Event(order.client_order_id))
 
+    def fill(self, order: Any, quantity: float) -> None:
+        """The venue has filled it, which is all there is of it, and the strategy hears it."""
+        order.status, order.ts_last = OrderStatus.FILLED, self.now
+        event = SimpleNamespace(
+            client_order_id=order.client_order_id,
+            last_qty=Quantity(quantity, 3),
+            last_px=Price(1000.0, 1),
+            is_buy=order.is_buy,
+        )
+        self.keeper.filled(event)
+
     def refuse(self, order: Any, reason: str) -> None:
         """The venue refuses it, and the strategy hears it."""
         order.status, order.ts_last = OrderStatus.REJECTED, self.now
-        self.keeper.care = SimpleNamespace(seen=lambda: None, refused=lambda _, why: remedy(why))
+        self.keeper.care = SimpleNamespace(
+            seen=lambda: None, refused=lambda _, why: remedy(why), withholds=self.word.withholds
+        )
         self.keeper.refused(_Event(order.client_order_id, reason))
 
     def wait(self, secs: float) -> None:
@@ -150,9 +165,10 @@ class Bench:
         self.desk.sweep()
         self.keeper.protect()
 
-    def start(self) -> LiveCare:
-        """The node has begun: what the venue has is adopted and protected."""
-        duty = LiveDuty(may_enter=True, memory=None)
+    def start(self, memory: TradeMemory | None = None) -> LiveCare:
+        """The node has begun: what the venue has is adopted and protected; `memory` was written down."""
+        file: Any = SimpleNamespace(read=lambda: memory, write=lambda *_, **__: None)
+        duty = LiveDuty(may_enter=True, memory=None if memory is None else file)
         permits: Any = SimpleNamespace(remember=lambda _: None, last_intent=None, gate=None)
         journal = Journal(self.strategy, "a", NAME)
         care = LiveCare(self.strategy, self.setup, duty, self.desk, journal, self.keeper, permits)
@@ -170,6 +186,11 @@ class Bench:
         self.keeper.protect()
         self.answer(self.sent[0])
         return opened
+
+    def enter(self, lots: int) -> None:
+        """An entry at the market is under way."""
+        self.keeper.entry.pending = PendingEntry(_APPROVED, (), lots)
+        self.desk.market("entry", 1, lots)
 
     def move(self, ticks: int) -> None:
         """The plan's stop goes to that level."""

@@ -17,7 +17,7 @@ from live.signals import block_signals
 if __name__ == "__main__":
     block_signals()
 
-from actors.control import Control, Inbox
+from actors.control import Answer, Control, Inbox
 from actors.forecaster import Forecaster
 from configs.console import run_app
 from live.node import app
@@ -53,10 +53,10 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
 
 
 def dying(method: Callable[..., Any], flag: Path, *, after: bool) -> Callable[..., Any]:
-    """The same, until the flag is there."""
+    """The same, until the flag is there; a refusal is no step: the command is given again."""
 
     def either(*args: Any, **kwargs: Any) -> Any:
-        is_due = flag.exists()
+        is_due = flag.exists() and not any(isinstance(arg, Answer) and not arg.done for arg in args)
         if is_due:
             sys.stdout.write(f"dying at {method.__name__}{args[1:]}\n")
             sys.stdout.flush()

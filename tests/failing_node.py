@@ -38,6 +38,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "look": [(LiveCare, "_look")],
     "stop": [(OrderDesk, "place")],
     "build": [(Builder, "build")],
+    "build_each_time": [(Builder, "build")],
     "begin": [(LiveCare, "start")],
     "adopt": [(TradeKeeper, "resume")],
     "first_look": [(TradeKeeper, "protect")],

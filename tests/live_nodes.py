@@ -51,6 +51,13 @@ class Rehearsal:
         """Move the price for good."""
         self.control("POST", "jump", symbol=symbol, percent=percent)
 
+    def jump_to_liquidation(self) -> None:
+        """Move the price of the one position that is held a little beyond where it is liquidated."""
+        (held,) = self.ledger()["positions"]
+        mark, end = float(held["mark_price"]), float(held["liquidation_price"])
+        beyond = end * (0.9995 if float(held["amount"]) > 0 else 1.0005)
+        self.jump((beyond / mark - 1) * 100, held["symbol"])
+
     def fault(self, kind: str, **values: Any) -> None:
         """Inject a fault."""
         self.control("POST", "faults", kind=kind, **values)

@@ -1,12 +1,9 @@
 """A rehearsal server with BTCUSDT and ETHUSDT for tests: keys, market events, a signing REST client."""
 
 import base64
-import functools
-import gc
 import hashlib
 import hmac
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -106,17 +103,9 @@ def make_server(**options: Any) -> RehearsalServer:
     return RehearsalServer(venue, keys(), **options)
 
 
-@functools.cache
-def drop_engines(module: str) -> None:
-    """Once a module: an engine of an earlier test must not be dropped by the server's thread."""
-    del module
-    gc.collect()
-
-
 @contextmanager
 def running(server: RehearsalServer | None = None) -> Iterator[ServerThread]:
     """A server on its own thread, with a first market: BTCUSDT 60000.0 x 60000.1, 5 each."""
-    drop_engines(os.environ["PYTEST_CURRENT_TEST"].split("::")[0])
     with ServerThread(server or make_server()) as thread:
         thread.feed([quote(), trade(), mark()])
         yield thread

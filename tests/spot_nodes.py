@@ -34,7 +34,7 @@ def spot_rehearsal(*options: str) -> Iterator[Rehearsal]:
 
 def spot_run_file(folder: Path, **more: Any) -> Path:
     """Momentum on spot: a stop 2 % below, one target 5 % above."""
-    path = run_file(folder, instrument="BTCUSDT.BINANCE", targets={"pct": 5.0}, **more)
+    path = run_file(folder, instrument="BTCUSDT.BINANCE", **({"targets": {"pct": 5.0}} | more))
     run = yaml.safe_load(path.read_text())
     run["venue"] = {"starting_balance": float(START)}
     path.write_text(yaml.safe_dump(run))

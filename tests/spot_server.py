@@ -1,6 +1,5 @@
 """A rehearsal spot venue with BTCUSDT (and BNBUSDT) for tests; the keys are those of `rehearsal_server`."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -12,7 +11,7 @@ from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.events import ExecutionReport, ListStatus
 from live.rehearsal.spot.orders import SpotRequest
 from live.rehearsal.spot.venue import SpotVenue
-from tests.rehearsal_server import START_MS, D, drop_engines, keys
+from tests.rehearsal_server import START_MS, D, keys
 
 API = "/api/v3/"
 
@@ -109,6 +108,5 @@ def make_spot_server(usdt: str = "10000", btc: str = "0", **options: Any) -> Reh
 @contextmanager
 def spot_running(server: RehearsalServer[SpotVenue] | None = None) -> Iterator[ServerThread]:
     """A server on its own thread."""
-    drop_engines(os.environ["PYTEST_CURRENT_TEST"].split("::")[0])
     with ServerThread(server or make_spot_server()) as thread:
         yield thread

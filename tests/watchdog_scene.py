@@ -17,7 +17,8 @@ from live.rehearsal.serving.server import RehearsalServer, ServerThread
 from live.venue.answers import AlgoOrder
 from live.venue.client import VenueClient
 from live.watchdog import WATCH_LIMITS
-from live.watching.watch import Look, Watchdog, WatchSettings
+from live.watching.looking import Look, WatchSettings
+from live.watching.watch import Watchdog
 from tests.rehearsal_server import API, START_MS, Script, Skewed, running, spec
 
 __all__ = ["ALGO", "BTC", "POSITIONS", "ROOT", "Scene", "client_of", "deeds", "keys", "scene_at", "server"]

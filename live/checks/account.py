@@ -9,7 +9,7 @@ from live.venue.client import SPOT_URL
 from live.venue.errors import VenueRequestError
 from live.venue.stop_cover import cover_of
 from live.venues import VenueKind
-from live.watching.watch import OWN_PREFIX
+from live.watching.looking import OWN_PREFIX
 
 __all__ = [
     "check_clock",

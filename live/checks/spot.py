@@ -70,18 +70,18 @@ def check_coins(context: Context) -> Row:
     """The books of what is held agree with the account, and every open order is the node's own."""
     client, found = _client(context), []
     account = client.account()
-    for index, strategy in enumerate(context.run.strategies):
+    for strategy in context.run.strategies:
         symbol = symbol_of(strategy.instrument)
         path = coins_file(trade_file(context.setup.folder / GUARD_FILE, strategy))
         base = _base_asset(client, symbol)
         held, total = (
-            _held(client, symbol, f"{index:02d}", base, StateFile(path, Coins).read()),
+            _held(client, symbol, base, StateFile(path, Coins).read()),
             account.total(base),
         )
         if held > total and not context.setup.adopt:
             advice = "the account has fewer than the node bought: --adopt goes on with what is there"
             return failed("coins", f"{symbol}: {held} {base} in the book, {total} in the account", advice)
-        strange = [o for o in client.orders_open(symbol) if not o.own_id.startswith(f"{index:02d}-")]
+        strange = [o for o in client.orders_open(symbol) if not o.is_ours]
         if strange and not context.setup.adopt:
             advice = "cancel them, or give --adopt: then the node does"
             return failed("coins", f"{symbol}: {len(strange)} open orders are not the node's", advice)
@@ -89,13 +89,13 @@ def check_coins(context: Context) -> Row:
     return ok("coins", f"held by the node's book: {', '.join(found)}")
 
 
-def _held(client: SpotClient, symbol: str, tag: str, base: str, book: Coins | None) -> Decimal:
+def _held(client: SpotClient, symbol: str, base: str, book: Coins | None) -> Decimal:
     """What the book says, and what has filled since it was written."""
     if book is None:
         return Decimal(0)
     held = book.amount
-    for fill in client.own_fills(symbol, book.last_trade, [tag]):
-        if fill.trade_id not in book.seen and fill.order not in book.inferred:
+    for fill in client.own_fills(symbol, book.last_trade):
+        if fill.trade_id not in book.seen and fill.order not in book.guesses:
             held += fill.quantity if fill.is_buy else -fill.quantity
             held -= fill.fee if fill.fee_asset == base else 0
     return held

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from actors.alarms import alarm
 from actors.control import Answer, Control, Request
 from catalog.instruments import symbol_of
 from configs.errors import ConfigError, RunFailedError, SextantError
 from configs.schema import ModelConfig, RunConfig, StrategyConfig
-from live.operate.crew import Crew, Member
+from live.operate.crew import Crew, Estate, Member
 from live.operate.roster import Roster, RosterBook
 from live.operate.workshop import Newcomer, Workshop
 from models.correlation import CorrelationTracker
@@ -68,6 +69,14 @@ def until_flat(traders: list[TradingStrategy]) -> Generator[None]:
         yield
 
 
+class _Lost(NamedTuple):
+    """Who was replaced by an heir that did not start, and what it left to it."""
+
+    member: Member
+    estate: Estate
+    heir: str
+
+
 class Changes:
     """The commands that change who trades; one at a time."""
 
@@ -76,6 +85,7 @@ class Changes:
         self._crew = crew
         self._control = control
         self._workshop = workshop
+        self._lost: _Lost | None = None
 
     def remove(self, request: Request) -> Job:
         """Close first, or let it look after what is open and go when that is closed."""
@@ -94,11 +104,13 @@ class Changes:
         return (yield from self._goes(label))
 
     def due(self) -> tuple[str, Job] | None:
-        """One that was to leave and is flat: its name and how it goes; None when there is none."""
+        """One that is to come back, or was to leave and is flat: what that is, and how it goes."""
+        if self._lost is not None:
+            return f"the return of {self.lost}", self._comes_back(self._lost)
         for label in self._book.roster.leaving:
             trader = self._crew.members[label].trader
             if not trader.is_holding and trader.is_quiet:
-                return label, self._goes(label)
+                return f"{label}, which leaves", self._goes(label)
         return None
 
     def _goes(self, label: str) -> Job:
@@ -190,16 +202,42 @@ class Changes:
         """
         label, heir = old.config.label, new.config.label
         self._catch_up(new)
-        memory = self._crew.hand_on(label, heir, takes_trade=takes_trade)
+        estate = self._crew.hand_on(label, heir, takes_trade=takes_trade)
         try:
             with self._written(self._roster_with(wish, (new.config,))):
                 self._crew.replace(label, new)
         except Exception as error:
-            self._crew.bring_back(old, memory)
-            self._crew.forget_trade(heir)
+            self._lost = _Lost(old, estate, heir)
+            self._bring_back(self._lost)
             how = "stays, and enters nothing until resumed" if self._is_paused(label) else "goes on"
             raise RunFailedError(f"{heir} did not start ({error}); {label} {how}") from error
         self._crew.forget_trade(label)
+
+    @property
+    def lost(self) -> str | None:
+        """Who is to come back after a change that failed; its stop stays at the venue meanwhile."""
+        return None if self._lost is None else self._lost.member.config.label
+
+    def _bring_back(self, lost: _Lost) -> None:
+        """Let the old one look after its position again; RunFailedError when it cannot: then it is `due`."""
+        config = lost.member.config
+        try:
+            self._crew.bring_back(lost.member, lost.estate)
+        except Exception as error:
+            self._control.failure = self._control.failure or error  # the exit code tells of it
+            what = f"{lost.heir} did not start, and {config.label} is not back ({error})"
+            text = f"{what}: its position is left to its stop until that works; it is tried again"
+            alarm(self._control, text, instrument=config.instrument)
+            raise RunFailedError(text) from error
+        self._lost = None
+        self._crew.forget_trade(lost.heir)
+
+    def _comes_back(self, lost: _Lost) -> Job:
+        yield
+        self._bring_back(lost)
+        label = lost.member.config.label
+        self._control.note(what="brought_back", strategy=label)
+        return Answer(done=True, text=f"{label} is back")
 
     def _is_paused(self, label: str) -> bool:
         return label in self._book.roster.paused
@@ -254,8 +292,6 @@ class Changes:
         run = self._book.run
         if wish.bar != run.data.bar:
             raise ConfigError(f"its bars are of {wish.bar}, this node's of {run.data.bar}")
-        if any("-PERP." not in strategy.instrument for strategy in chosen):
-            raise ConfigError("on spot strategies change with a new start: handing coins over is not proven")
         if run.data.ticks:
             raise ConfigError("on bars of a second strategies change with a new start")
         after = self._book.check(self._roster_with(wish, chosen))

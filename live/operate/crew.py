@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from nautilus_trader.model import BarType
 
@@ -22,16 +22,18 @@ from actors.state_file import StateFile
 from catalog.columns import live_bar_type
 from configs.errors import RunFailedError
 from configs.schema import RunConfig, StrategyConfig
+from live.operate.coin_books import begin_book, book_of
 from live.operate.roster import trade_path
 from live.operate.workshop import Newcomer, named_predictors
 from models.correlation import CorrelationTracker
 from models.predictor import Predictor
 from strategies.assembly import Assembly, ModelFeed
 from strategies.base import TradingStrategy
+from strategies.holdings import Coins
 from strategies.memory import TradeMemory
 from strategies.setup import Instrument
 
-__all__ = ["Crew", "Follower", "Member"]
+__all__ = ["Crew", "Estate", "Follower", "Member"]
 
 
 class Follower(Protocol):
@@ -39,6 +41,13 @@ class Follower(Protocol):
 
     def follow(self, kind: BarType, instrument: Instrument) -> None:
         """One more."""
+
+
+class Estate(NamedTuple):
+    """What a strategy leaves to who takes its place: its trade, and on spot the book of its coins."""
+
+    trade: TradeMemory | None
+    coins: Coins | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +86,7 @@ class Crew:
         self._bar = run.data.bar
         self._builder = assembly.builder
         self._guard: Guard = assembly.guard
-        self._guard_file = guard_file
+        self._folder = guard_file.parent
         self._policy = policy
         self._control: Control | None = None
         self._followers: tuple[Follower, ...] = ()
@@ -125,6 +134,7 @@ class Crew:
         self._builder.instruments[name] = new.instrument
         kind = self.kind(name)
         self._file(new.config.label).remove()  # of another time
+        begin_book(self._folder, new.config.label, name, new.newest_trade)
         before = self._guard.tracker
         self.control.follow(kind)
         self._guard.follow([*self._kinds(), kind], tracker)
@@ -145,8 +155,10 @@ class Crew:
         self._guard.follow(self._kinds(), tracker)
         self._file(label).remove()
 
-    def hand_on(self, old: str, new: str, *, takes_trade: bool) -> TradeMemory | None:
+    def hand_on(self, old: str, new: str, *, takes_trade: bool) -> Estate:
         """Copy what is remembered of a trade, or see to it that nothing is; returns it for a way back.
+
+        On spot what is held is copied as well, dust at least.
 
         It is in a file of its strategy's name. Before it is written down who trades: a start after a kill
         looks under the one name or the other.
@@ -159,7 +171,10 @@ class Crew:
             self._file(new).remove()
         elif old != new:
             self._file(new).write(memory)
-        return memory
+        coins = book_of(self._folder, old).read()
+        if coins is not None and old != new:
+            book_of(self._folder, new).write(coins)
+        return Estate(memory, coins)
 
     def replace(self, label: str, new: Newcomer) -> Member:
         """Put a strategy in another's place, between two bars; both trade the same instrument.
@@ -177,13 +192,15 @@ class Crew:
         finally:
             control.unsubscribe_quotes(kind.instrument_id)
 
-    def bring_back(self, old: Member, memory: TradeMemory | None) -> None:
+    def bring_back(self, old: Member, estate: Estate) -> None:
         """Let one go on that was to be replaced, with what it remembered and what it was paused for."""
         label, config = old.config.label, old.config
         if self.members.get(label) is old:
             return
-        if memory is not None:  # of the same name, its successor had that file
-            self._file(label).write(memory)
+        if estate.trade is not None:  # of the same name, its successor had that file
+            self._file(label).write(estate.trade)
+        if estate.coins is not None:
+            book_of(self._folder, label).write(estate.coins)
         self._builder.instruments[config.instrument] = old.trader.instrument
         member = self._begin(config, old.feed, old.seat, old.order_tag, old.bundles)
         member.trader.inherit_pauses(old.trader)
@@ -262,9 +279,10 @@ class Crew:
         """Remove the memory of a strategy that has been replaced."""
         if label not in self.members:
             self._file(label).remove()
+            book_of(self._folder, label).remove()
 
     def _file(self, label: str) -> StateFile[TradeMemory]:
-        return StateFile(trade_path(self._guard_file.parent, label), TradeMemory)
+        return StateFile(trade_path(self._folder, label), TradeMemory)
 
     def _kinds(self) -> list[BarType]:
         return [self.kind(member.config.instrument) for member in self.members.values()]

@@ -92,8 +92,9 @@ class Operations:
         if request.name not in self._longer:
             return _refused(f"no command '{request.name}'")
         if request.name != "flatten":
-            if self._changing is not None:
-                return _refused(f"busy with {self._changing}: one change of who trades at a time")
+            busy = self._changing or self._changes.lost
+            if busy is not None:
+                return _refused(f"busy with {busy}: one change of who trades at a time")
             self._changing = request.name
         self._jobs[request.id] = (request.name, self._longer[request.name](request))
         return None
@@ -113,7 +114,7 @@ class Operations:
         if self._changing is None and time.monotonic() >= self._look_again:
             due = self._changes.due()
             if due is not None:
-                self._changing = f"{due[0]}, which leaves"
+                self._changing = due[0]
                 self._jobs[_LEAVING] = ("remove", due[1])
         return answers
 

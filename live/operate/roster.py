@@ -167,6 +167,12 @@ class _Held(msgspec.Struct):
     pending: Any = None
 
 
+class _Book(msgspec.Struct):
+    """What is needed here of a strategy's `Coins`."""
+
+    instrument: str
+
+
 def _need_flat(folder: Path, stored: Roster, wanted: Roster) -> None:
     """Nobody else would know the plan of a trade whose strategy is forgotten."""
     gone = {_label(s) for s in stored.strategies} - {_label(s) for s in wanted.strategies}
@@ -180,10 +186,20 @@ def _need_flat(folder: Path, stored: Roster, wanted: Roster) -> None:
 
 
 def _forget_others(folder: Path, stored: Roster) -> None:
-    """A kill in the middle of a swap leaves the memory of a trade under both names."""
+    """A kill in the middle of a swap leaves the memory of a trade, and of coins, under both names.
+
+    The book of one that is gone for good stays until the instrument has another: dust is in it.
+    """
     known = {trade_path(folder, _label(strategy)) for strategy in stored.strategies}
     for path in folder.glob("trade-*.json"):
         if path not in known:
+            path.unlink()
+    books = {path: StateFile(path, _Book).read() for path in folder.glob("coins-*.json")}
+    own = {folder / path.name.replace("trade-", "coins-", 1) for path in known} & books.keys()
+    kept = {book.instrument for path, book in books.items() if path in own and book is not None}
+    for path in books.keys() - own:
+        book = books[path]
+        if book is not None and book.instrument in kept:
             path.unlink()
 
 

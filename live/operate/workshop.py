@@ -14,11 +14,12 @@ from catalog.columns import BarColumns
 from configs.errors import ConfigError, ModelError
 from configs.schema import RunConfig, StrategyConfig
 from live.joined import JoinedSource
+from live.operate.coin_books import newest_trade
 from live.outside import Outside
 from live.preflight import Setup, preflight
 from live.prepare import Warmer, history_bars, model_feed, read_instruments, spec_of
-from live.venue.client import VenueClient
-from live.venues import Venue
+from live.venue.spot_client import client_of
+from live.venues import Venue, check_venue
 from models.correlation import CorrelationTracker
 from models.predictor import Predictor
 from models.registry import Registry
@@ -34,7 +35,10 @@ _UNFOLLOWED = "this node does not follow: start it with sentiment.url in its run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Newcomer:
-    """A strategy ready to be built: what it trades, and its warm feed (None: it looks at bars alone)."""
+    """A strategy ready to be built: what it trades, and its warm feed (None: it looks at bars alone).
+
+    On spot `newest_trade` is where a book of what it holds begins (`live.operate.coin_books`).
+    """
 
     config: StrategyConfig
     instrument: Instrument
@@ -42,6 +46,7 @@ class Newcomer:
     feed: ModelFeed | None
     source: JoinedSource | None
     bundles: Mapping[str, Predictor]
+    newest_trade: int | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -77,21 +82,22 @@ class Workshop:
         self._may_trade = may_trade
         self._sets_account = sets_account
         self._pool = ThreadPoolExecutor(1, "commands")
-        self._client = VenueClient.of(venue)
+        self._client = client_of(venue)
 
     def submit[R](self, work: Callable[[], R]) -> "Future[R]":
         """Do it on the thread."""
         return self._pool.submit(work)
 
     def close(self) -> None:
-        """Begin nothing more, and wait for what is under way."""
-        self._pool.shutdown(cancel_futures=True)
+        """Begin nothing more; nobody waits for what is under way, which may be a request that hangs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def newcomers(
         self, run: RunConfig, labels: tuple[str, ...], bundles: Mapping[str, Mapping[str, str]]
     ) -> list[Newcomer]:
         """The strategies of `run` with these labels, with warm sources."""
+        check_venue(run, self._venue.kind)
         check_strategies(run)
         trade.warm_up()
         instruments = read_instruments(run, self._client, self._folder)
@@ -106,7 +112,13 @@ class Workshop:
             raise ConfigError(f"{config.label} looks at {spec.exogenous_names[0]}, which {_UNFOLLOWED}")
         if spec is None:
             return Newcomer(
-                config=config, instrument=instrument, spec=None, feed=None, source=None, bundles={}
+                config=config,
+                instrument=instrument,
+                spec=None,
+                feed=None,
+                source=None,
+                bundles={},
+                newest_trade=newest_trade(self._client, config.instrument),
             )
         name = config.instrument
         warmer = Warmer(run, self._client, self._pool, self._keep)
@@ -118,6 +130,7 @@ class Workshop:
             feed=model_feed(config, spec, source),
             source=source,
             bundles=named_predictors(config, spec),
+            newest_trade=newest_trade(self._client, name),
         )
 
     def tracker(self, run: RunConfig) -> CorrelationTracker | None:

@@ -14,6 +14,7 @@ class AppendFile:
         self.path = path
         self._file = path.open("xb" if is_new else "ab", buffering=0)
         self.length = self._file.seek(0, os.SEEK_END)
+        self._synced = -1
 
     @classmethod
     def of_lines(cls, path: Path) -> Self:
@@ -40,8 +41,11 @@ class AppendFile:
         self.length += len(data)
 
     def sync(self) -> None:
-        """Have the disk keep what was written."""
-        os.fsync(self._file.fileno())
+        """Have the disk keep what was written; it is left alone when that is nothing."""
+        length = self.length
+        if length != self._synced:
+            os.fsync(self._file.fileno())
+            self._synced = length
 
     def close(self) -> None:
         """Write nothing more."""

@@ -25,7 +25,9 @@ import msgspec
 
 from live.record.append_file import AppendFile
 
-__all__ = ["AuditFile", "audit_files", "tidy"]
+__all__ = ["EARLY", "AuditFile", "EarlyLines", "audit_files", "tidy"]
+
+EARLY = "-early"  # ends the name of a session of `EarlyLines`
 
 _LOOK_SECS = 0.1
 _SYNC_SECS = 0.5
@@ -60,7 +62,7 @@ class AuditFile:
         self._keep_days = keep_days
         self._most_bytes = most_bytes
         self._capacity = capacity
-        self._session = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+        self._session = _session_name()
         self._numbers = itertools.count()
         self._lines: deque[tuple[int, int, dict[str, Any]]] = deque()
         self._unwritten: list[tuple[str, bytes]] = []  # day and lines that the disk has refused
@@ -127,18 +129,17 @@ class AuditFile:
         piece, of_day = bytearray(), ""
         for _ in range(len(self._lines)):
             number, wall, values = self._lines.popleft()
-            day = f"{datetime.fromtimestamp(wall / 1e9, UTC):%Y%m%d}"
+            day = _day(wall)
             if piece and (day != of_day or len(piece) > _PART_BYTES):
                 yield of_day, bytes(piece)
                 piece.clear()
             of_day = day
-            line = {"session": self._session, "seq": number, "wall": wall, **values}
-            piece += msgspec.json.encode(line, enc_hook=str) + b"\n"
+            piece += _line(self._session, number, wall, values)
         if piece:
             yield of_day, bytes(piece)
 
     def _of_day(self, day: str) -> AppendFile:
-        path = self._folder / f"audit-{day}.jsonl"
+        path = _path(self._folder, day)
         if self._file is not None and (day != self._day or self._file.length >= self._most_bytes):
             self._leave_file()
         if day != self._day:  # the first line, and every midnight
@@ -150,6 +151,29 @@ class AuditFile:
                 path.rename(_part(path))
             self._file, self._day = AppendFile.of_lines(path), day
         return self._file
+
+
+class EarlyLines:
+    """Lines of a node that has no `AuditFile` yet, in a session of their own.
+
+    A line is in its file when `put` returns, so no kill takes it; OSError when the disk refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._session = ""
+        self._numbers = itertools.count()
+
+    def put(self, values: dict[str, Any]) -> None:
+        """Write a line's values."""
+        self._session = self._session or f"{_session_name()}{EARLY}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        wall = time.time_ns()
+        file = AppendFile.of_lines(_path(self._folder, _day(wall)))
+        try:
+            file.append(_line(self._session, next(self._numbers), wall, values))
+        finally:
+            file.close()
 
 
 def audit_files(folder: Path) -> list[Path]:
@@ -178,6 +202,23 @@ def tidy(folder: Path, today: str, keep_days: int | None) -> None:
                 path.with_name(f"{path.name}.gz").unlink(missing_ok=True)
             elif day <= packed_until and path.suffix != ".gz":
                 _compress(path)
+
+
+def _session_name() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+
+
+def _day(wall_ns: int) -> str:
+    return f"{datetime.fromtimestamp(wall_ns / 1e9, UTC):%Y%m%d}"
+
+
+def _path(folder: Path, day: str) -> Path:
+    return folder / f"audit-{day}.jsonl"
+
+
+def _line(session: str, number: int, wall_ns: int, values: dict[str, Any]) -> bytes:
+    line = {"session": session, "seq": number, "wall": wall_ns, **values}
+    return msgspec.json.encode(line, enc_hook=str) + b"\n"
 
 
 def _compress(path: Path) -> None:

@@ -1,7 +1,8 @@
 """The node's metrics as they are fed and told: an actor that feeds them, a file and a page that tell them.
 
-The actor runs on the node's thread: it hears the audit stream, and looks at the engine once a second. The
-file `metrics.json` and the page for Prometheus are made by threads of their own, of values alone.
+The actor runs on the node's thread: it hears the audit stream, and looks at the engine once a second. What it
+hears it counts then, too: at a bar's close orders wait. The file `metrics.json` and the page for Prometheus
+are made by threads of their own, of values alone.
 """
 
 import json
@@ -75,6 +76,7 @@ class Metrics(DataActor):
         self._writers = writers
         self._models = models
         self._began = 0.0
+        self._heard: list[AuditRecord | OrderTold | Bar] = []
 
     def on_start(self) -> None:
         """Listen, and begin to look."""
@@ -100,24 +102,24 @@ class Metrics(DataActor):
         self._look()
 
     def on_bar(self, bar: Bar) -> None:
-        """Count it."""
-        self._gauges.bars.labels(str(bar.bar_type.instrument_id)).inc()
+        """It is counted with the next look."""
+        self._heard.append(bar)
 
     @guarded
     def _on_audit(self, message: object) -> None:
         if isinstance(message, AuditRecord):
-            self._gauges.hear(message)
+            self._heard.append(message)
 
     @guarded
     def _on_order(self, message: object) -> None:
         if not isinstance(message, OrderTold):
             return
-        self._gauges.told(message)
+        self._heard.append(message)
         event = message.event
-        kind = self._bar_types.get(str(event.instrument_id))
-        if kind is None or message.role not in _CAUSED_ROLES or type(event).__name__ != "OrderSubmitted":
+        if message.role not in _CAUSED_ROLES or type(event).__name__ != "OrderSubmitted":
             return
-        bar = self.cache.bar(kind)
+        kind = self._bar_types.get(str(event.instrument_id))
+        bar = None if kind is None else self.cache.bar(kind)
         if bar is not None and 0 <= event.ts_init - bar.ts_init < _CAUSED_NS:
             self._gauges.tick_to_order.observe((event.ts_init - bar.ts_init) / 1e9)
 
@@ -126,7 +128,18 @@ class Metrics(DataActor):
         del event
         self._look()
 
+    def _count(self) -> None:
+        heard, self._heard = self._heard, []
+        for message in heard:
+            if isinstance(message, AuditRecord):
+                self._gauges.hear(message)
+            elif isinstance(message, OrderTold):
+                self._gauges.told(message)
+            else:
+                self._gauges.bars.labels(str(message.bar_type.instrument_id)).inc()
+
     def _look(self) -> None:
+        self._count()
         gauges, now = self._gauges, self.clock.timestamp_ns()
         for name, kind in self._bar_types.items():
             bar, quote = self.cache.bar(kind), self.cache.quote(kind.instrument_id)

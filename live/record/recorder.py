@@ -27,6 +27,7 @@ from nautilus_trader.model import (
     FundingRateUpdate,
     InstrumentId,
     QuoteTick,
+    TradeTick,
     Venue,
 )
 
@@ -36,14 +37,17 @@ from actors.faults import fail_loud, guarded
 from actors.messages import (
     AUDIT_TOPIC,
     ORDER_TOPIC,
+    SENTIMENT_TOPIC,
     TRADING_TOPIC,
     AuditRecord,
     Forecast,
     OrderTold,
+    Sentiment,
     forecast_topic,
 )
 from live.record.audit_file import AuditFile
 from live.record.recording import MarketWriter
+from models.exogenous import FEAR_GREED, KnownSeries
 
 __all__ = ["Recorder"]
 
@@ -55,7 +59,10 @@ _LEFT_OUT = frozenset({"type", "event_type", "trader_id", "strategy_id", "instru
 
 @fail_loud
 class Recorder(DataActor):
-    """One a node. `market` takes bars, and quotes when `keeps_quotes`; `facts` are told with the start."""
+    """One a node. `market` takes bars, funding, quotes when `keeps_quotes`, and trades when `keeps_trades`.
+
+    It takes the values of `index` as well, each once it counts. `facts` are told with the start.
+    """
 
     component_name = "recorder"
 
@@ -70,6 +77,8 @@ class Recorder(DataActor):
         *,
         market: MarketWriter | None = None,
         keeps_quotes: bool = False,
+        keeps_trades: bool = False,
+        index: KnownSeries | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(DataActorConfig(actor_id=ActorId("RECORDER-001")))
@@ -78,6 +87,9 @@ class Recorder(DataActor):
         self._bar_types = bar_types
         self._market = market
         self._keeps_quotes = keeps_quotes and market is not None
+        self._keeps_trades = keeps_trades and market is not None
+        self._index = index
+        self._learned = 0
         self._facts = dict(facts or {})
         self._ids: dict[str, InstrumentId] = {
             str(kind.instrument_id): kind.instrument_id for kind in bar_types
@@ -95,6 +107,7 @@ class Recorder(DataActor):
         self.subscribe_topic(AUDIT_TOPIC, self._on_audit)
         self.subscribe_topic(ORDER_TOPIC, self._on_order)
         self.subscribe_topic(TRADING_TOPIC, self._on_trading)
+        self.subscribe_topic(SENTIMENT_TOPIC, self._on_sentiment)
         self.subscribe_socket_state()
         for kind in self._bar_types:
             self._listen_to(kind)
@@ -109,6 +122,8 @@ class Recorder(DataActor):
             self.subscribe_funding_rates(kind.instrument_id)
         if self._keeps_quotes:
             self.subscribe_quotes(kind.instrument_id)
+        if self._keeps_trades:
+            self.subscribe_trades(kind.instrument_id)
 
     def follow(self, kind: BarType, instrument: Any) -> None:
         """One more instrument, while the node runs."""
@@ -142,13 +157,15 @@ class Recorder(DataActor):
 
     def on_bar(self, bar: Bar) -> None:
         """A bar as it came."""
+        closed = closed_at(bar.ts_event, length_ns(bar.bar_type))
+        self._learn(closed)
         if self._market is not None:
             self._market.put(bar)
         values = (bar.open, bar.high, bar.low, bar.close, bar.volume)
         detail: dict[str, Any] = dict(
             zip(("open", "high", "low", "close", "volume"), map(str, values), strict=True)
         )
-        detail["closed"] = closed_at(bar.ts_event, length_ns(bar.bar_type))
+        detail["closed"] = closed
         detail["received"] = bar.ts_init
         self._put(bar.ts_event, "market", str(bar.bar_type.instrument_id), "bar", detail)
 
@@ -157,10 +174,21 @@ class Recorder(DataActor):
         if self._market is not None:
             self._market.put(quote)
 
+    def on_trade(self, trade: TradeTick) -> None:
+        """A trade as it came."""
+        if self._market is not None:
+            self._market.put(trade)
+
     def on_funding_rate(self, rate: FundingRateUpdate) -> None:
-        """A rate or its time that changed: the venue says both every second."""
+        """A rate or its time that changed: the venue says both every second.
+
+        Once the next settlement is a later one, the one before was at the rate that was said last.
+        """
         name, known = str(rate.instrument_id), (str(rate.rate), rate.next_funding_ns)
-        if self._funding.get(name) != known:
+        before = self._funding.get(name)
+        if before != known:
+            if self._market is not None and before is not None and before[1] and before[1] < (known[1] or 0):
+                self._market.settle(name, before[1], float(before[0]))
             self._funding[name] = known
             self._put(rate.ts_event, "market", name, "funding", {"rate": known[0], "next": known[1]})
 
@@ -176,6 +204,22 @@ class Recorder(DataActor):
         if isinstance(message, Forecast):
             detail = {"model": message.model, "probability": message.probability}
             self._put(message.ts_event, "forecaster", message.instrument, "forecast", detail)
+
+    @guarded
+    def _on_sentiment(self, message: object) -> None:
+        if isinstance(message, Sentiment):
+            self._learn(message.ts_event)
+
+    def _learn(self, until: int) -> None:
+        """Keep the index's values that count at a time: one was announced, or a bar meets them."""
+        if self._market is None or self._index is None:
+            return
+        while self._learned < len(self._index):
+            known_at, value, due = self._index.row(self._learned)
+            if known_at > until:
+                return
+            self._market.learn(FEAR_GREED, known_at, value, due)
+            self._learned += 1
 
     # -- decisions and orders ------------------------------------------------------------------------------
 

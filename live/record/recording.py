@@ -3,39 +3,39 @@
     catalog/data/...                                       the catalog's own layout
     catalog/journal/<instrument>/<kind>-<begun>.rows       what is in no Parquet file yet (`live.record.rows`)
 
-The node's thread only puts ticks into a queue; a thread of its own appends them to the journal within a
+The node's thread only puts what it hears into a queue; a thread of its own appends it to the journal within a
 twentieth of a second, and folds the journal into Parquet every `rotate_minutes`, at the end, and when the
 next session begins. So a kill loses what was in the queue, whatever it interrupts: a journal file goes only
 after its rows are in a Parquet file, and rows that are stored already are not stored again.
 
 Bars are stamped at their close, on the grid of their length; of a bar that came twice the first counts. Of a
-quote `ts_event` is the venue's time and `ts_init` its receipt, held so that no quote comes before it was sent
-nor before the one ahead of it; a quote that is no market (bid not below ask, nothing offered) is left out.
+tick `ts_event` is the venue's time and `ts_init` its receipt by this machine's clock. **Receipts of one
+instrument rise strictly, over its quotes, trades and bars together, in the order in which the node heard
+them**: a bar of a second is made some milliseconds after its second, of the trades that came until then, so
+it is stored as the node saw it and with the place that it had among them. A replay in the order of receipt
+then knows at each bar what the node knew. A quote that is no market (bid not below ask, nothing offered) and
+a trade whose taker is not told are left out: the tape does not hear the latter either.
 """
 
-import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from nautilus_trader.model import Bar, QuoteTick
-from numpy.typing import NDArray
+from nautilus_trader.model import AggressorSide, Bar, QuoteTick, TradeTick
 
 from actors.bar_time import closed_at
-from catalog.columns import PRICE_FIELDS, BarColumns, interval_ns
+from catalog.columns import BarColumns, interval_ns
 from catalog.store import Catalog, Instrument
-from catalog.tick_store import append_quotes, remove_quotes
-from catalog.ticks import QuoteColumns
 from configs.errors import DataError
 from configs.schema import RecordConfig
-from live.record.rows import RowFile, RowKind, read_rows
+from live.record.folding import fold_journal, forget, journal_file, sweep
+from live.record.rows import RowFile, RowKind
 
-__all__ = ["MarketWriter", "fold_journal"]
+__all__ = ["MarketWriter"]
 
 _LOOK_SECS = 0.05
 _SYNC_SECS = 1.0
@@ -44,14 +44,29 @@ _END_SECS = 30.0
 _CAPACITY = 200_000
 _SLICE = 250
 _YIELD_SECS = 0.0005
-_DAY_NS = 86_400_000_000_000
-_SIZES = ("bid_size", "ask_size")
+_SIDES = {AggressorSide.BUY: 1, AggressorSide.SELL: -1}
 
 type _Key = tuple[str, RowKind]
+type Tick = Bar | QuoteTick | TradeTick
+
+
+class _History(NamedTuple):
+    """Bars that did not come over the stream."""
+
+    name: str
+    bars: BarColumns
+
+
+class _Told(NamedTuple):
+    """A row as it will be written."""
+
+    name: str
+    kind: RowKind
+    row: tuple[Any, ...]
 
 
 class MarketWriter:
-    """Bars and quotes into the catalog at `folder`, made when it is not there.
+    """Bars, ticks, funding and indices into the catalog at `folder`, made when it is not there.
 
     `instruments` by id are those of the ticks, `interval` the length of the bars. `drops` counts ticks that
     found the queue full, `problems` are lines for an operator, which whoever alarms takes out.
@@ -74,10 +89,11 @@ class MarketWriter:
         self._bar_ns = interval_ns(interval)
         self._config = config
         self._capacity = capacity
-        self._queue: deque[Bar | QuoteTick | tuple[str, BarColumns]] = deque()
+        self._queue: deque[Tick | _History | _Told] = deque()
         self._waiting: dict[_Key, list[tuple[Any, ...]]] = {}
         self._files: dict[_Key, RowFile] = {}
         self._names: dict[Any, str] = {}
+        self._heard: dict[str, int] = {}
         self._stored: set[str] = set()
         self._is_begun = False
         self._synced = 0.0
@@ -94,7 +110,7 @@ class MarketWriter:
         # a new one: the writer may be going through the old one
         self._instruments = {**self._instruments, str(instrument.id): instrument}
 
-    def put(self, tick: Bar | QuoteTick) -> None:
+    def put(self, tick: Tick) -> None:
         """Take a tick of one of the instruments; never waits."""
         if len(self._queue) >= self._capacity:
             self.drops += 1
@@ -103,7 +119,15 @@ class MarketWriter:
 
     def keep(self, instrument_id: str, bars: BarColumns) -> None:
         """Take bars that came otherwise: the history of the warm-up, a gap that was filled."""
-        self._queue.append((instrument_id, bars))
+        self._queue.append(_History(instrument_id, bars))
+
+    def learn(self, index: str, known_at: int, value: float, published_at: int) -> None:
+        """Take a value of an index that has come to count (times in ns UTC)."""
+        self._queue.append(_Told(index, "known", (known_at, published_at, value)))
+
+    def settle(self, instrument_id: str, ts_event: int, rate: float) -> None:
+        """Take a funding rate that has been settled."""
+        self._queue.append(_Told(instrument_id, "funding", (ts_event, rate)))
 
     @property
     def depth(self) -> int:
@@ -147,6 +171,10 @@ class MarketWriter:
             self._begin()
         while self._stored != self._instruments.keys():
             self._store_instruments()
+        self._append()
+
+    def _append(self) -> None:
+        """A slice of what waits, into the journal."""
         self._drain()
         for key, rows in self._waiting.items():
             if rows:
@@ -160,8 +188,8 @@ class MarketWriter:
     def _begin(self) -> None:
         """Fold what another session left."""
         catalog = Catalog.create(self._folder)
-        _sweep(self._folder)
-        self.problems.extend(fold_journal(catalog))
+        sweep(self._folder)
+        self.problems.extend(fold_journal(catalog, self._append_all))
         self._is_begun = True
         self._rotates_at = time.monotonic() + 60.0 * self._config.rotate_minutes
 
@@ -181,21 +209,39 @@ class MarketWriter:
         else:
             self._stored |= missing
 
+    def _append_all(self) -> None:
+        """All that has come while something longer was at work."""
+        for _ in range(len(self._queue) // _SLICE + 1):
+            self._append()
+
     def _drain(self) -> None:
         """A slice: the interpreter's lock is the node's as well."""
         waiting = sum(len(rows) for rows in self._waiting.values())
         for _ in range(min(len(self._queue), self._capacity - waiting, _SLICE)):
-            tick = self._queue.popleft()
-            if isinstance(tick, QuoteTick):
-                self._rows_of(self._name(tick.instrument_id), "quotes").append(_quote_row(tick))
-            elif isinstance(tick, Bar):
-                row = _bar_row(tick, closed_at(tick.ts_event, self._bar_ns))
-                self._rows_of(self._name(tick.bar_type.instrument_id), "bars").append(row)
-            else:
-                name, bars = tick
+            item = self._queue.popleft()
+            if isinstance(item, _Told):
+                self._rows_of(item.name, item.kind).append(item.row)
+            elif isinstance(item, _History):
+                name, bars = item
                 columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
                 rows = zip(bars.ts_event.tolist(), *(column.tolist() for column in columns), strict=True)
                 self._rows_of(name, "bars").extend((ts, ts, *values) for ts, *values in rows)
+            else:
+                self._take(item)
+
+    def _take(self, tick: Tick) -> None:
+        """A tick's row, received after the one before it."""
+        name = self._name(tick.bar_type.instrument_id if isinstance(tick, Bar) else tick.instrument_id)
+        received = max(tick.ts_init, self._heard.get(name, 0) + 1)
+        if isinstance(tick, QuoteTick):
+            self._rows_of(name, "quotes").append(_quote_row(tick, received))
+        elif isinstance(tick, TradeTick):
+            self._rows_of(name, "trades").append(_trade_row(tick, received))
+        else:
+            closed = closed_at(tick.ts_event, self._bar_ns)
+            received = max(received, closed)
+            self._rows_of(name, "bars").append(_bar_row(tick, closed, received))
+        self._heard[name] = received
 
     def _name(self, instrument_id: Any) -> str:
         name = self._names.get(instrument_id)
@@ -211,9 +257,8 @@ class MarketWriter:
         if file is None:
             name, kind = key
             begun = time.time_ns()
-            stem = kind if kind == "quotes" else f"{kind}-{self._interval}"
-            path = _journal(self._folder) / name / f"{stem}-{begun}.rows"
-            file = self._files[key] = RowFile(path, kind)
+            stem = f"bars-{self._interval}" if kind == "bars" else kind
+            file = self._files[key] = RowFile(journal_file(self._folder, name, stem, begun), kind)
         return file
 
     def _close_files(self) -> None:
@@ -224,84 +269,16 @@ class MarketWriter:
     def _fold(self) -> None:
         self._close_files()
         catalog = Catalog.open(self._folder)
-        self.problems.extend(fold_journal(catalog))
-        keep_ns = self._config.keep_days * _DAY_NS
+        self.problems.extend(fold_journal(catalog, self._append_all))
         for name in self._instruments:
-            _trim_bars(catalog, name, self._interval, keep_ns)
-            remove_quotes(catalog, name, keep_ns)
+            forget(catalog, name, self._interval, self._config.keep_days)
         self._rotates_at = time.monotonic() + 60.0 * self._config.rotate_minutes
 
 
-def fold_journal(catalog: Catalog) -> list[str]:
-    """Put every row of the catalog's journal into its Parquet files and remove the journal.
-
-    No writer may be at work on it. Returns what an operator should know: files that could not be taken up
-    (renamed to .refused, they are left alone from then on), rows that were left out.
-    """
-    groups: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted(_journal(catalog.path).glob("*/*.rows")):
-        groups.setdefault((path.parent.name, path.name.rpartition("-")[0]), []).append(path)
-    told = []
-    for (name, stem), paths in groups.items():
-        try:
-            left_out = _fold_series(catalog, name, stem, paths)
-        except DataError as error:
-            for path in paths:
-                path.rename(path.with_suffix(".refused"))
-            told.append(f"recorded {stem} of {name} are kept as {paths[0].with_suffix('.refused')}: {error}")
-            continue
-        if left_out:
-            told.append(
-                f"{left_out} recorded {stem} of {name} were left out: no market, or not after the stored"
-            )
-        for path in paths:
-            path.unlink()
-    return told
-
-
-def _fold_series(catalog: Catalog, name: str, stem: str, paths: list[Path]) -> int:
-    """How many rows were left out."""
-    parts = [rows for rows in map(read_rows, paths) if len(rows)]
-    if not parts:
-        return 0
-    rows = np.concatenate(parts)
-    if stem == "quotes":
-        return _fold_quotes(catalog, name, rows)
-    _fold_bars(catalog, name, stem.partition("-")[2], rows)
-    return 0
-
-
-def _fold_bars(catalog: Catalog, name: str, interval: str, rows: NDArray[Any]) -> None:
-    times, first = np.unique(rows["ts_event"], return_index=True)
-    is_new = ~np.isin(times, catalog.bar_series(name, interval).times())
-    if is_new.any():
-        new = rows[first[is_new]]
-        columns = BarColumns(times[is_new], *(new[field] for field in (*PRICE_FIELDS, "volume")))
-        catalog.write_bars(name, interval, columns)
-
-
-def _fold_quotes(catalog: Catalog, name: str, rows: NDArray[Any]) -> int:
-    is_market = rows["bid_price"] < rows["ask_price"]
-    for size in _SIZES:
-        is_market &= rows[size] > 0
-    kept = rows[is_market]
-    received = np.maximum.accumulate(np.maximum(kept["ts_init"], kept["ts_event"]))
-    values = (kept[field] for field in ("bid_price", "ask_price", *_SIZES))
-    return len(rows) - append_quotes(catalog, name, QuoteColumns(kept["ts_event"], received, *values))
-
-
-def _trim_bars(catalog: Catalog, name: str, interval: str, keep_ns: int) -> None:
-    """A day at a time: each trim writes the series anew."""
-    series = catalog.bar_series(name, interval)
-    times = series.times()
-    if len(times) and times[0] < times[-1] - keep_ns - _DAY_NS:
-        series.trim(int(times[-1]) - keep_ns)
-
-
-def _quote_row(quote: QuoteTick) -> tuple[Any, ...]:
+def _quote_row(quote: QuoteTick, received: int) -> tuple[Any, ...]:
     return (
         quote.ts_event,
-        quote.ts_init,
+        received,
         quote.bid_price.as_double(),
         quote.ask_price.as_double(),
         quote.bid_size.as_double(),
@@ -309,19 +286,18 @@ def _quote_row(quote: QuoteTick) -> tuple[Any, ...]:
     )
 
 
-def _bar_row(bar: Bar, closed: int) -> tuple[Any, ...]:
+def _trade_row(trade: TradeTick, received: int) -> tuple[Any, ...]:
+    number = str(trade.trade_id)
+    return (
+        trade.ts_event,
+        received,
+        trade.price.as_double(),
+        trade.size.as_double(),
+        _SIDES.get(trade.aggressor_side, 0),
+        int(number) if number.isdecimal() else 0,
+    )
+
+
+def _bar_row(bar: Bar, closed: int, received: int) -> tuple[Any, ...]:
     values = (bar.open, bar.high, bar.low, bar.close, bar.volume)
-    return (closed, bar.ts_init, *(value.as_double() for value in values))
-
-
-def _journal(folder: Path) -> Path:
-    return folder / "journal"
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a session that was killed had not renamed into place; no other writes here."""
-    for path in list(folder.rglob(".*.tmp")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    return (closed, received, *(value.as_double() for value in values))

@@ -26,6 +26,7 @@ from live.record.gauges import Gauges
 from live.record.metrics import Metrics, MetricsOut, Writer
 from live.record.recorder import Recorder
 from live.record.recording import MarketWriter
+from models.exogenous import KnownSeries
 from strategies.base import TradingStrategy
 
 __all__ = ["Records"]
@@ -55,6 +56,10 @@ class Records:
     ) -> None:
         self.close()
 
+    def put(self, values: dict[str, Any]) -> None:
+        """Write one line of the audit stream before the node's own begin."""
+        self._audit.put(values)
+
     def keep(self, instrument_id: str, bars: BarColumns) -> None:
         """Record bars that did not come over the stream; from any thread."""
         if self._market is None:
@@ -67,11 +72,13 @@ class Records:
         strategies: Sequence[TradingStrategy],
         portfolio: Portfolio,
         specs: Mapping[str, ForecastSpec],
+        *,
+        index: KnownSeries | None = None,
         **facts: Any,
     ) -> tuple[Recorder, Metrics]:
         """The actors that feed the files, to be added to the node before all others.
 
-        `facts` are plain values that are told with the start.
+        `index` is what comes from outside the bars; `facts` are plain values that are told with the start.
         """
         run, record = self._run, self._run.live.record
         kinds = tuple(BarType.from_str(live_bar_type(name, run.data.bar)) for name in run.instruments)
@@ -86,7 +93,9 @@ class Records:
             self._audit,
             kinds,
             market=self._market,
-            keeps_quotes=record is not None and record.quotes,
+            keeps_quotes=run.data.ticks or (record is not None and record.quotes),
+            keeps_trades=run.data.ticks,
+            index=index,
             facts=self._facts() | facts,
         )
         metrics = Metrics(

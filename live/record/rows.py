@@ -13,20 +13,25 @@ from numpy.typing import NDArray
 from configs.errors import DataError
 from live.record.append_file import AppendFile
 
-__all__ = ["BAR_ROW", "QUOTE_ROW", "RowFile", "RowKind", "read_rows"]
+__all__ = ["ROWS", "RowFile", "RowKind", "read_rows"]
 
-type RowKind = Literal["bars", "quotes"]
+type RowKind = Literal["bars", "quotes", "trades", "known", "funding"]
 
-BAR_ROW = np.dtype(
-    [("ts_event", "<i8"), ("ts_init", "<i8")]
-    + [(name, "<f8") for name in ("open", "high", "low", "close", "volume")]
-)
-QUOTE_ROW = np.dtype(
-    [("ts_event", "<i8"), ("ts_init", "<i8")]
-    + [(name, "<f8") for name in ("bid_price", "ask_price", "bid_size", "ask_size")]
-)
-_ROWS: dict[RowKind, np.dtype[Any]] = {"bars": BAR_ROW, "quotes": QUOTE_ROW}
-_HEADERS: dict[RowKind, bytes] = {kind: f"sextant rows 1 {kind}\n".ljust(32).encode() for kind in _ROWS}
+
+def _row(times: tuple[str, ...], values: tuple[str, ...], counts: tuple[str, ...] = ()) -> np.dtype[Any]:
+    integers = [(name, "<i8") for name in times]
+    return np.dtype([*integers, *((name, "<f8") for name in values), *((name, "<i8") for name in counts)])
+
+
+_BOTH = ("ts_event", "ts_init")
+ROWS: dict[RowKind, np.dtype[Any]] = {
+    "bars": _row(_BOTH, ("open", "high", "low", "close", "volume")),
+    "quotes": _row(_BOTH, ("bid_price", "ask_price", "bid_size", "ask_size")),
+    "trades": _row(_BOTH, ("price", "size"), ("side", "trade_id")),
+    "known": _row(("ts_event", "published_at"), ("value",)),
+    "funding": _row(("ts_event",), ("rate",)),
+}
+_HEADERS: dict[RowKind, bytes] = {kind: f"sextant rows 1 {kind}\n".ljust(32).encode() for kind in ROWS}
 _HEADER_BYTES = 32
 
 
@@ -35,7 +40,7 @@ class RowFile:
 
     def __init__(self, path: Path, kind: RowKind) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._row = _ROWS[kind]
+        self._row = ROWS[kind]
         self._file = AppendFile(path, is_new=True)
         self._file.append(_HEADERS[kind])
         self.sync, self.close = self._file.sync, self._file.close
@@ -46,7 +51,7 @@ class RowFile:
 
 
 def read_rows(path: Path) -> NDArray[Any]:
-    """All whole rows of a file, in BAR_ROW or QUOTE_ROW; none of one that a kill has cut in its header.
+    """All whole rows of a file, as `ROWS` has them; none of one that a kill has cut in its header.
 
     Where a crash of the machine has left zeros, the rows end. DataError when it is no file of rows.
     """
@@ -55,7 +60,7 @@ def read_rows(path: Path) -> NDArray[Any]:
     kinds = [kind for kind, whole in _HEADERS.items() if whole.startswith(header)]
     if not kinds:
         raise DataError(f"{path} is no file of rows; move it away")
-    row = _ROWS[kinds[0]]
+    row = ROWS[kinds[0]]
     count = max(0, len(data) - _HEADER_BYTES) // row.itemsize
     rows = np.frombuffer(data, row, count, _HEADER_BYTES if count else 0)
     empty = np.flatnonzero(rows["ts_event"] <= 0)

@@ -46,7 +46,7 @@ from live.rehearsal.session import Plan, Session
 from live.rehearsal.specs import SymbolSpec
 from live.rehearsal.spot.specs import spot_spec
 
-__all__ = ["LONGEST_HISTORY_MINUTES", "main"]
+__all__ = ["main"]
 
 LONGEST_HISTORY_MINUTES = KLINES_KEPT
 

@@ -11,6 +11,7 @@
     POST   /control/pause     and /control/resume
     POST   /control/step      {"secs": 60}                    pause, and move on by so much market time
     POST   /control/jump      {"symbol": "BTCUSDT", "percent": -5}
+    POST   /control/deleverage {"symbol": "BTCUSDT"}          also {"percent": 50, "price": "64000"}
     POST   /control/halt      {"symbol": "BTCUSDT"}           also {"status": "SETTLING"}
     POST   /control/unhalt    {"symbol": "BTCUSDT"}
     POST   /control/restart   {"memory": true, "down_secs": 0}
@@ -86,6 +87,7 @@ class Control:
             "resume": self._resume,
             "step": self._step,
             "jump": self._jump,
+            "deleverage": self._deleverage,
             "halt": self._halt,
             "unhalt": self._unhalt,
             "restart": self._restart,
@@ -153,6 +155,14 @@ class Control:
             parse_fault({"kind": "jump_price", "symbols": [symbol], "percent": values.pop("percent")})
         )
         return await self._status(values)
+
+    async def _deleverage(self, values: Values) -> Any:
+        symbol, percent = self._symbol(values), Decimal(str(values.pop("percent", 100)))
+        price = values.pop("price", None)
+        if not 0 < percent <= 100:
+            raise ValueError("percent must be above 0 and at most 100")
+        self._session.deleverage(symbol, percent, None if price is None else Decimal(str(price)))
+        return await self._ledger(values)
 
     async def _halt(self, values: Values) -> Any:
         symbol, halted = self._symbol(values), values.pop("status", "BREAK")

@@ -20,6 +20,7 @@ from live.rehearsal.faults.script import (
     AnyKind,
     ChangeFilters,
     CloseSockets,
+    Deleverage,
     ExpireListenKey,
     FaultScript,
     HaltSymbol,
@@ -206,17 +207,22 @@ class Session:
 
     async def inject(self, fault: AnyKind) -> None:
         """Add a fault; what it does by itself at once is done at once."""
+        await self._move(max(self.market_ms, self.clock.now_ms()))  # what comes before it, as it was
         self.faults.inject(fault)
-        async with self._moving:
-            await self._carry_out(self.faults.due(self.market_ms))
-        if isinstance(fault, JumpPrice | MoveMark):
-            self._repeat_market()
+        async with self._moving:  # after the replay's end nothing moves
+            await self._carry_out(self.faults.due(max(self.market_ms, self.clock.now_ms())))
 
     async def clear(self, name: str | None = None) -> None:
         """Take faults back by name or kind, or all of them."""
         async with self._moving:
             await self._carry_out(self.faults.clear(name))
         self._repeat_market()
+
+    def deleverage(self, symbol: str, percent: Decimal, price: Decimal | None = None) -> None:
+        """Take away so much of every account's positions in a symbol, at a price or at the mark."""
+        for account in sorted({key.account for key in self.plan.keys}):
+            self.venue.deleverage(account, symbol, percent, price)
+        self.server.flush()
 
     async def restart(self, *, memory: bool, down_secs: float = 0.0) -> None:
         """Take the venue down and up again; without `memory` accounts, orders and listen keys are gone."""
@@ -299,6 +305,10 @@ class Session:
                         self.server.expire_listen_key(account, notify=fault.told)
                 case RestartVenue() as fault:
                     await self.restart(memory=fault.memory, down_secs=fault.down_secs)
+                case Deleverage() as fault:
+                    self.deleverage(fault.symbol, Decimal(str(fault.percent)))
+                case JumpPrice() | MoveMark():
+                    self._repeat_market()
                 case _:
                     self._apply_lasting(down=self._returning is not None)
 

@@ -17,6 +17,7 @@ __all__ = [
     "AssetBalance",
     "Balance",
     "Balances",
+    "Clearance",
     "ClockReading",
     "ExchangeInfo",
     "Fill",
@@ -93,6 +94,7 @@ class Fill(_Answer, frozen=True):
     """One row of GET userTrades: what it earned before its fee, the fee and in what it was paid, when."""
 
     id: int
+    order_id: int
     side: str
     price: Decimal
     quantity: Decimal = msgspec.field(name="qty")
@@ -105,6 +107,15 @@ class Fill(_Answer, frozen=True):
     def signed(self) -> Decimal:
         """What it changed the position by."""
         return self.quantity if self.side == "BUY" else -self.quantity
+
+
+class Clearance(_Answer, frozen=True):
+    """One row of GET income of the type INSURANCE_CLEAR; `symbol` is empty where it is of the account."""
+
+    symbol: str
+    income: Decimal
+    asset: str
+    time: int
 
 
 class Position(_Answer, frozen=True):
@@ -136,7 +147,7 @@ class SymbolConfig(_Answer, frozen=True):
 
 
 class OpenOrder(_Answer, frozen=True):
-    """One row of GET openOrders or allOrders."""
+    """One row of GET openOrders, allOrders or forceOrders."""
 
     symbol: str
     order_id: int

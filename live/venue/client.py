@@ -14,6 +14,7 @@ from live.venue.answers import (
     AlgoOrder,
     Balance,
     Balances,
+    Clearance,
     ClockReading,
     ExchangeInfo,
     Fill,
@@ -32,6 +33,7 @@ __all__ = ["SPOT_URL", "Address", "ClientLimits", "VenueClient"]
 SPOT_URL = "https://api.binance.com"
 _MOST_KLINES = 1500
 _MOST_FILLS = 1000
+_MOST_FORCED = 100
 _NO_CHANGE = {-4046, -4059}
 _MS_NS = 1_000_000
 
@@ -207,6 +209,16 @@ class VenueClient:
         """A symbol's newest orders, open and closed, oldest first."""
         params: dict[str, Value] = {"symbol": symbol, "limit": limit}
         return self.http.ask("/fapi/v1/allOrders", tuple[OpenOrder, ...], params)
+
+    def forced_orders(self, symbol: str | None = None) -> tuple[OpenOrder, ...]:
+        """The venue's own orders on the account, of a symbol (weight 20) or all (weight 50), of a week."""
+        params: dict[str, Value] = {"limit": _MOST_FORCED}
+        return self.http.ask("/fapi/v1/forceOrders", tuple[OpenOrder, ...], params | _symbol(symbol))
+
+    def clearances(self, since_ns: int) -> tuple[Clearance, ...]:
+        """What the insurance fund has taken and given since a time, oldest first (weight 30)."""
+        params: dict[str, Value] = {"incomeType": "INSURANCE_CLEAR", "startTime": since_ns // _MS_NS}
+        return self.http.ask("/fapi/v1/income", tuple[Clearance, ...], params | {"limit": _MOST_FILLS})
 
     def open_algo_orders(self, symbol: str | None = None) -> tuple[AlgoOrder, ...]:
         """Conditional orders that wait, of one symbol (weight 1) or all (weight 40)."""

@@ -31,9 +31,29 @@ class Cover(NamedTuple):
     useless: tuple[tuple[AlgoOrder, str], ...] = ()
 
     @property
+    def symbol(self) -> str:
+        """Of what."""
+        return self.position.symbol
+
+    @property
+    def side(self) -> str:
+        """The position's, as the venue calls it."""
+        return self.position.side
+
+    @property
+    def amount(self) -> Decimal:
+        """The position's size, signed."""
+        return self.position.amount
+
+    @property
+    def name(self) -> str:
+        """How a person tells it from others."""
+        return self.symbol if self.side == "BOTH" else f"{self.symbol} {self.side}"
+
+    @property
     def key(self) -> tuple[str, str, bool]:
         """Which position this is: another one when it changes sides."""
-        return self.position.symbol, self.position.side, self.position.amount > 0
+        return self.symbol, self.side, self.amount > 0
 
     @property
     def is_whole(self) -> bool:

@@ -7,7 +7,6 @@ of its own: a slow one keeps nothing waiting, and one that fails is a line on st
 
 import json
 import queue
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any, Self
 
 import httpx
 
-from live.watching.watch import Action, Alarm, Look
+from configs.console import err_line
+from live.watching.looking import Action, Alarm, Look
 
 __all__ = ["Reporter", "status_of"]
 
@@ -69,8 +69,7 @@ class Reporter:
 
     def _say(self, kind: str, text: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        sys.stderr.write(f"{stamp} watchdog {kind}: {text}\n")
-        sys.stderr.flush()
+        err_line(f"{stamp} watchdog {kind}: {text}")
         if self._hook is not None:
             self._hook.send({"time": stamp, "kind": kind, "text": text})
 
@@ -84,7 +83,7 @@ class Reporter:
             fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
             fresh.replace(self._status_file)
         except OSError as error:
-            sys.stderr.write(f"watchdog: {self._status_file} cannot be written: {error.strerror}\n")
+            err_line(f"watchdog: {self._status_file} cannot be written: {error.strerror}")
 
 
 def status_of(look: Look, unprotected_secs: dict[str, float]) -> dict[str, Any]:
@@ -95,9 +94,9 @@ def status_of(look: Look, unprotected_secs: dict[str, float]) -> dict[str, Any]:
         "node_silent_secs": look.node_silent_secs,
         "positions": [
             {
-                "symbol": cover.position.symbol,
-                "side": cover.position.side,
-                "amount": str(cover.position.amount),
+                "symbol": cover.symbol,
+                "side": cover.side,
+                "amount": str(cover.amount),
                 "covered": str(cover.covered),
                 "is_covered": cover.is_whole,
             }
@@ -127,7 +126,7 @@ class _Webhook:
         try:
             self._waiting.put_nowait(values)
         except queue.Full:
-            sys.stderr.write("watchdog: the webhook is too slow; a message was dropped\n")
+            err_line("watchdog: the webhook is too slow; a message was dropped")
 
     def close(self) -> None:
         """Send what waits, for a while."""
@@ -143,4 +142,4 @@ class _Webhook:
                 try:
                     client.post(self._url, json=values).raise_for_status()
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    sys.stderr.write(f"watchdog: the webhook failed: {type(error).__name__}\n")
+                    err_line(f"watchdog: the webhook failed: {type(error).__name__}")

@@ -47,7 +47,7 @@ def booked(*steps: Callable[[Scripted, UnderWay], None], side: int = 1, price: f
             leverage=10.0,
             costs=Costs(0.001, 0.002),
         )
-        seen.append(reader.read())
+        seen.append(reader.read([str(TRADED.id)]))
 
     plan = {
         1: [lambda strategy: strategy.market(side * 100.0)],
@@ -300,8 +300,10 @@ class LatePortfolio:
         return getattr(self._portfolio, name)
 
 
-def test_an_equity_that_is_not_known_at_the_start_is_looked_up_again_at_the_next_bar():
+def test_an_equity_that_is_not_known_at_the_start_is_looked_up_again_soon():
     witness = Witness(None, lambda: None)
     guarded_run(witness, RiskConfig(), watched=LatePortfolio)
-    said = [((word.ts_event - T0) // MINUTE - 1, str(word.mode), word.reasons) for word in witness.words]
-    assert said[:3] == [(0, "PAUSED", ("no_equity",)), (0, "NORMAL", ()), (1, "NORMAL", ())]
+    said = [(word.ts_event - T0, str(word.mode), word.reasons) for word in witness.words]
+    soon = said[1][0] - said[0][0]
+    assert [word[1:] for word in said[:2]] == [("PAUSED", ("no_equity",)), ("NORMAL", ())]
+    assert 0 <= soon <= 250_000_000

@@ -1,6 +1,7 @@
 """kill -9 at every step of an operator's command: one owner of the position, its stop, nothing done twice."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ class _Dying(Node):
 
 
 def _ask(state: Path, name: str, strategy: str | None, values: dict[str, str]) -> None:
-    try:
-        send(state, name, strategy, values, within_secs=PATIENCE)
-    except RunFailedError:
-        return
+    """Until it is carried out or the node has ended: a preflight or an order under way may refuse it."""
+    with suppress(RunFailedError):
+        while not send(state, name, strategy, values, within_secs=PATIENCE)["done"]:
+            continue
 
 
 def _facts(venue: Rehearsal) -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ def test_a_liquidation_costs_no_more_than_the_isolated_wallet_and_the_node_goes_
         venue.jump(1.0)
         until(lambda: len(venue.stops()) == 1, "the stop")
         (before,), held = venue.ledger()["assets"], _held(venue)
-        venue.jump(-1.5)
+        venue.jump_to_liquidation()
         income = until(lambda: _until_cleared(venue), "the liquidation")
         wallet = 100_000 + sum(float(entry["amount"]) for entry in income)
         least = float(before["cross_wallet"])
@@ -61,7 +61,12 @@ def test_a_liquidation_costs_no_more_than_the_isolated_wallet_and_the_node_goes_
         assert float(before["wallet"]) - least == pytest.approx(float(held["isolated_wallet"]))
         (forced,) = [order for order in venue.ledger()["orders"] if order["forced"]]
         assert (forced["status"], forced["executed"]) == ("FILLED", held["amount"])
-        until(lambda: _told(node, "closed"), "the node's result")
+        (told,) = until(lambda: _told(node, "closed"), "the node's result")
+        # what was lost, both commissions and what the insurance fund took: all that the wallet has paid
+        assert told["pnl"] == pytest.approx(wallet - 100_000, abs=1e-8)
+        assert told["exit_reason"] == "liquidation"
+        alarms = [r["detail"]["text"] for r in node.audit() if r["kind"] == "alarm"]
+        assert sum(text.startswith("liquidation: ") for text in alarms) == 1
         node.until_bars(2)
         assert node.end() == 0, "".join(node.lines)
 

@@ -88,3 +88,28 @@ def test_a_position_that_was_closed_while_the_node_was_dead_leaves_no_orders(tmp
             assert closed["pnl"] == pytest.approx(wallet - 100_000.0, abs=0.01)
             assert ledger["open_orders"] == ledger["open_algo_orders"] == []
             assert venue.position() == 0.0
+
+
+def test_what_an_open_position_has_won_is_not_taken_for_lost_at_a_start(tmp_path: Path) -> None:
+    """Before a quote the engine's equity is the wallet alone: a loss of the day, or a peak, that was none."""
+    run, state = run_file(tmp_path, allow_short=False), tmp_path / "state"
+    with rehearsal(speed=10) as venue:
+        with Node(run, state, venue) as node:
+            node.until_trading()
+            venue.jump(1.0)
+            until(lambda: len(venue.stops()) == 1, "the stop")
+            node.kill()
+            known = len(node.audit())
+        venue.jump(3.0)
+        wallet = float(venue.ledger()["assets"][0]["wallet"])
+        with Node(run, state, venue) as node:
+            marked = until(
+                lambda: [
+                    r["detail"]["equity"]
+                    for r in node.audit()[known:]
+                    if r["kind"] == "risk" and r["detail"].get("equity") is not None
+                ],
+                "the equity",
+            )
+            assert min(marked) > wallet + 100.0  # 3 % of a position of 15,000
+            assert node.end() == 0

@@ -64,6 +64,34 @@ def test_a_successor_that_fails_as_it_begins_leaves_the_old_one_with_its_positio
             assert node.end() == 0, "".join(node.lines)
 
 
+def test_an_old_one_that_cannot_go_on_either_is_tried_again_until_it_does(tmp_path: Path) -> None:
+    run, state, flag = run_file(tmp_path), tmp_path / "state", tmp_path / "flag"
+    heir = run_file(tmp_path, file="heir.yaml", name="heir", stop={"pct": 3.0})
+    program = (FAILING, "build_each_time", str(flag))
+    with rehearsal() as venue, Node(run, state, venue, program=program) as node:
+        opened(venue, node)
+        held, names = venue.position(), stop_names(venue)
+        before = members(state)["momentum"]
+        flag.touch()
+        values = {"run": run_of(heir), "positions": "handover"}
+        with sampled(venue) as samples:
+            answer = send(state, "swap", "momentum", values, within_secs=PATIENCE)
+            assert "momentum is not back" in answer["text"]
+            assert members(state) == {}
+            refused = send(state, "add", None, {"run": run_of(heir)}, within_secs=PATIENCE)
+            assert "momentum" in refused["text"]
+            flag.unlink()
+            until(lambda: members(state), "somebody who looks after it")
+        assert samples.naked == []
+        after = members(state)["momentum"]
+        kept = ("quantity", "stop", "targets", "paused", "leaving")
+        assert {k: after[k] for k in kept} == {k: before[k] for k in kept}
+        assert (venue.position(), stop_names(venue)) == (held, names)
+        assert node.end() == 1  # something has failed
+        assert "stopped: protected" not in "".join(node.lines)
+        assert "broken on purpose" in node.lines[-1]
+
+
 def test_a_newcomer_that_fails_as_it_begins_is_not_there(tmp_path: Path) -> None:
     run, state, flag = run_file(tmp_path), tmp_path / "state", tmp_path / "flag"
     eth = run_file(tmp_path, file="eth.yaml", name="eth", instrument=ETH)

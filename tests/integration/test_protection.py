@@ -190,6 +190,7 @@ def test_a_refused_exit_keeps_the_stop_and_is_tried_again_on_the_next_bar(wrong,
             market(role, order["side"], order["lots"], **more)
 
         strategy._orders.market = spoiled
+        strategy._orders.at_once = lambda lots: lots  # which cuts it to what may be sent at once
 
     result = desk(flat_rows(8), {1: UP, 3: DOWN}, prepare=spoil_first_exit)
     assert events(result, "exit") == [(3, event), (4, "OrderFilled")]

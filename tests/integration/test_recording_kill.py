@@ -10,7 +10,7 @@ import pytest
 
 from catalog.store import Catalog
 from live.audit import check_lines, read_audit
-from live.record.recording import fold_journal
+from live.record.folding import fold_journal
 from tests.catalogs import BTC, JUNE, MINUTE_NS
 from tests.recording_child import PER_SESSION
 

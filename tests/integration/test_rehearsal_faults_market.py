@@ -3,11 +3,13 @@
 import asyncio
 import time
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from live.rehearsal.book import Depth, MarketEvent, MarkPrice, Quote
 from live.rehearsal.faults.script import KINDS, load_faults
 from live.rehearsal.market.replay import MarketSettings
 from tests.rehearsal_runs import (
@@ -188,6 +190,72 @@ def test_a_stop_that_a_jump_goes_through_fills_beyond_the_jump() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("way", ["script", "control"])
+def test_a_jump_moves_the_book_before_the_mark_and_both_in_one_moment(way: str) -> None:
+    """A stop on the mark price would else be filled at a book that is still where it was."""
+
+    async def scenario() -> None:
+        jump = {"percent": -10, "when": {"at_secs": 30.5, "for_secs": 20}}
+        async with rehearsing(one("jump_price", **jump) if way == "script" else plan()) as client:
+            venue = client.session.venue
+            passed = client.session.market_ms - client.session.market.start_ms
+            await client.session.step(30.4 - passed / 1000)
+            before = client.session.market_ms
+            told, apply = [], venue.apply
+
+            def note(event: MarketEvent) -> None:
+                told.append(event)
+                apply(event)
+
+            venue.apply = note  # type: ignore[method-assign]
+            bid = float(venue.market("BTCUSDT").bids[0].price)
+            if way == "script":
+                await client.session.step(0.1)
+            else:
+                await client.steer("POST", "jump", symbol="BTCUSDT", percent=-10)
+            moved = [event for event in told if isinstance(event, Quote | Depth | MarkPrice)][-2:]
+            assert [type(event) for event in moved] == [type(moved[0]), MarkPrice]
+            assert isinstance(moved[0], Quote | Depth)
+            assert moved[0].ts_ms == moved[1].ts_ms == client.session.market_ms >= before
+            market = venue.market("BTCUSDT")
+            assert float(market.bids[0].price) == pytest.approx(bid * 0.9, rel=2e-3)
+            assert float(market.mark or 0) == pytest.approx(bid * 0.9, rel=5e-3)
+            if way == "script":  # and back in one moment, when its time is over
+                await client.session.step(20)
+                back = [event for event in told if isinstance(event, Quote | Depth | MarkPrice)][-2:]
+                assert [type(event) for event in back] == [type(back[0]), MarkPrice]
+                assert back[0].ts_ms == back[1].ts_ms
+                assert float(market.mark or 0) == pytest.approx(bid, rel=5e-2)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("way", ["script", "control"])
+def test_half_of_a_position_is_taken_away_at_the_mark(way: str) -> None:
+    async def scenario() -> None:
+        fault = {"symbol": "BTCUSDT", "percent": 50, "timing": {"at_secs": 30}}
+        async with rehearsing(one("deleverage", **fault) if way == "script" else plan()) as client:
+            user = await client.hear_user()
+            await client.order(quantity="0.011")
+            if way == "script":
+                await client.session.step(30)
+            else:
+                await client.steer("POST", "deleverage", symbol="BTCUSDT", percent=50)
+            await settled(client)
+            assert client.session.venue.positions("main", "BTCUSDT")[0].amount == Decimal("0.005")
+            told = [message["o"] for message in user.events("ORDER_TRADE_UPDATE")]
+            forced = [order for order in told if order["c"] == "adl_autoclose"]
+            assert [(o["x"], o["X"], o["o"], o["S"], o["l"]) for o in forced] == [
+                ("NEW", "NEW", "LIMIT", "SELL", "0"),
+                ("CALCULATED", "FILLED", "LIMIT", "SELL", "0.006"),
+            ]
+            for kind, count in (("ADL", 1), ("LIQUIDATION", 0)):
+                rows = await client.ask("GET", "/fapi/v1/forceOrders", symbol="BTCUSDT", autoCloseType=kind)
+                assert len(rows) == count
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("memory", [True, False])
 def test_a_restarted_venue_remembers_or_does_not(memory: bool) -> None:
     async def scenario() -> None:
@@ -240,7 +308,7 @@ def test_a_rough_day_is_lived_through_and_the_log_says_what_was_done() -> None:
                         continue
             assert session.ended
             kinds = {entry.kind for entry in session.faults.log}
-            timed = {"close_sockets", "expire_listen_key", "slice_fills"}
+            timed = {"close_sockets", "deleverage", "expire_listen_key", "slice_fills"}
             market = {"stale_quotes", "cross_quotes", "move_mark", "jump_price"}
             assert timed | market | {"refuse_connection"} <= kinds <= set(KINDS)
             closes = [e.ts_ms for e in session.faults.log if e.kind == "close_sockets"]

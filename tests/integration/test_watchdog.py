@@ -18,8 +18,9 @@ import pytest
 from configs.errors import ConfigError
 from live.rehearsal.ports import RequestFault
 from live.watchdog import watch
+from live.watching.looking import Look, WatchSettings
 from live.watching.report import Reporter
-from live.watching.watch import Look, Watchdog, WatchSettings
+from live.watching.watch import Watchdog
 from tests.rehearsal_server import mark, quote, until
 from tests.watchdog_scene import ALGO, BTC, ROOT, Scene, client_of, deeds, keys, scene_at
 
@@ -453,7 +454,7 @@ def test_the_process_watches_until_it_is_told_to_stop(
     until(status.is_file)
     scene.buy()
     until(lambda: bool(scene.stops))
-    until(lambda: json.loads(status.read_text())["alarms"] == [])
+    until(lambda: [p["is_covered"] for p in json.loads(status.read_text())["positions"]] == [True])
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from pydantic import SecretStr
 
 from live.rehearsal.serving.demo_keys import demo_keys
 from live.venue.client import VenueClient
+from live.venue.spot_client import SpotClient
 from tests.live_nodes import ROOT, SHORT_SECS, Node, Rehearsal, rehearsal, run_file, until
+from tests.spot_nodes import assets, open_orders, spot_rehearsal, spot_run_file
 
 pytestmark = pytest.mark.slow
 INTERVAL_SECS = 0.2
+_DUST = Decimal("0.0001")
 
 
 class Dog:
@@ -146,3 +150,68 @@ def test_a_node_that_lives_is_left_alone_through_entries_moved_stops_and_exits(t
             watchdog.process.send_signal(signal.SIGTERM)
             watchdog.process.wait(SHORT_SECS)
             assert watchdog.said("unprotected") is None, watchdog.lines
+
+
+# -- on spot -----------------------------------------------------------------------------------------------
+
+
+def _coins(venue: Rehearsal) -> Any:
+    return sum(assets(venue).get("BTC", (0, 0)))
+
+
+def _listed(node: Node, venue: Rehearsal) -> None:
+    node.until_trading()
+    venue.jump(1.0)
+    until(lambda: set(open_orders(venue)) == {"LIMIT_MAKER", "STOP_LOSS"}, "the list")
+
+
+def test_a_killed_nodes_coins_are_sold_and_its_next_start_knows(tmp_path: Path) -> None:
+    run, state = spot_run_file(tmp_path), tmp_path / "state"
+    with spot_rehearsal() as venue:
+        with Node(run, state, venue) as node:
+            _listed(node, venue)
+            with dog(run, state, venue, "--flatten-after", "5", "--grace", "1") as watchdog:
+                watchdog.until_it_looks()
+                node.kill()
+                killed = time.monotonic()
+                until(lambda: not open_orders(venue) and _coins(venue) < _DUST, "sold")
+                took = time.monotonic() - killed
+                until(lambda: watchdog.said("closed at the market"), "its word")
+        sys.stderr.write(f"killed to flat on spot: {took:.2f} s, 5 s of them the time that a node has\n")
+        assert took >= 4.0
+        with Node(run, state, venue, "--set", "strategies.0.time.cool_off_bars=500") as node:
+            node.until_trading()
+            assert node.actions("closed_while_away")
+            assert node.end() == 0, "".join(node.lines)
+
+
+def test_a_node_that_hangs_without_its_list_gets_a_stop_and_sends_its_own_when_it_wakes(
+    tmp_path: Path,
+) -> None:
+    run, state = spot_run_file(tmp_path), tmp_path / "state"
+    with spot_rehearsal() as venue, Node(run, state, venue) as node:
+        _listed(node, venue)
+        held = _coins(venue)
+        os.kill(node.process.pid, signal.SIGSTOP)
+        try:
+            with dog(run, state, venue, "--protect", "--grace", "3") as watchdog:
+                watchdog.until_it_looks()
+                _cancel_list(venue)
+                bare = time.monotonic()
+                until(lambda: set(open_orders(venue)) == {"STOP_LOSS"}, "a stop")
+                took = time.monotonic() - bare
+                os.kill(node.process.pid, signal.SIGCONT)
+                until(lambda: set(open_orders(venue)) == {"LIMIT_MAKER", "STOP_LOSS"}, "the node's own list")
+                until(lambda: watchdog.said("stop placed"), "its word")
+                assert node.process.poll() is None
+        finally:
+            os.kill(node.process.pid, signal.SIGCONT)
+        assert _coins(venue) == held  # nobody sold them
+        sys.stderr.write(f"bare coins to a stop of the watchdog's: {took:.2f} s, 3 s of them grace\n")
+
+
+def _cancel_list(venue: Rehearsal) -> None:
+    keys = demo_keys(7)
+    pair = SecretStr(keys.ed25519_key), SecretStr(keys.ed25519_private_pem)
+    with SpotClient(venue.facts["http"], pair) as client:
+        client.cancel("BTCUSDT", client.orders_open("BTCUSDT")[0].order_id)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from live.rehearsal.ports import RequestFault
-from live.watching.watch import Watchdog, WatchSettings
+from live.watching.looking import WatchSettings
+from live.watching.watch import Watchdog
 from tests.watchdog_scene import BTC, POSITIONS, Scene, client_of, deeds, keys, scene_at
 
 pytestmark = pytest.mark.slow

@@ -4,6 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from live.rehearsal.campaign.evidence import Bare, Evidence, Request
@@ -15,10 +16,11 @@ from live.rehearsal.campaign.invariants import (
     never_reversed,
     one_entry_per_intent,
     positions_agree,
-    stop_never_loosened,
     within_filters,
     within_limit,
 )
+from live.rehearsal.campaign.protection import stop_never_loosened
+from live.rehearsal.campaign.scenario import Fault
 from tests.campaign_evidence import (
     COIN,
     NAME,
@@ -75,6 +77,9 @@ def test_violations_are_named_after_their_invariants() -> None:
         "plans_survive",
         "limits_kept",
         "forecasts_agree",
+        "margin_as_asked",
+        "sentiment_counts",
+        "targets_follow",
     ]
 
 
@@ -215,6 +220,26 @@ def test_an_old_approval_is_not_the_one_of_a_later_entry() -> None:
 def test_a_stop_farther_away_than_the_one_before_is_told() -> None:
     algos = [algo(11, "00-a-2S0", "49000", 3.006), algo(12, "00-a-4S0", "48990", 6.0)]
     assert broken(with_ledger(good(), algo_orders=algos)) == {"stop_never_loosened"}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "step", "count"),
+    [
+        ("49500", "0.1", 0),
+        ("49400", "0.1", 1),  # farther than the last resort
+        ("49500", "0.01", 1),  # more than a step is held
+        ("49500", None, 1),
+    ],
+)
+def test_only_of_a_rest_below_a_step_that_was_made_coarser_a_stop_of_last_resort_may_follow(
+    trigger: str, step: str | None, count: int
+) -> None:
+    algos = [algo(11, "00-a-2S0", "49900", 3.006), algo(12, "00-a-4S0", trigger, 6.0)]
+    changed = Fault(values={"kind": "change_filters", "symbol": COIN, "step": step}, at_secs=1.0)
+    faults = () if step is None else (changed,)
+    scenario = msgspec.structs.replace(good().scenario, faults=faults)
+    evidence = replace(with_ledger(good(), algo_orders=algos), scenario=scenario)
+    assert len(stop_never_loosened(evidence)) == count
 
 
 def test_the_stop_of_the_next_position_may_be_farther_away() -> None:

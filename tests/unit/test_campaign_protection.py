@@ -1,17 +1,19 @@
 """Orders that protect, limits, forecasts: evidence that violates one thing, and some that nearly does."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
-from live.rehearsal.campaign.evidence import Bare, Evidence, Request
+from live.rehearsal.campaign.evidence import Bare, Evidence, Mark, Request
 from live.rehearsal.campaign.forecasting import forecasts_agree
-from live.rehearsal.campaign.generate import scenario_of
+from live.rehearsal.campaign.generate import plain_scenario_of
 from live.rehearsal.campaign.invariants import INVARIANTS, check
 from live.rehearsal.campaign.kill_table import Killed
 from live.rehearsal.campaign.limits import limits_kept, profits_told
+from live.rehearsal.campaign.looks import Bound, bounds_of
 from live.rehearsal.campaign.mutants import MUTANTS
 from live.rehearsal.campaign.protection import orders_serve, plans_survive, stops_stand_right, targets_fit
 from live.rehearsal.campaign.results import Result, shortfalls
@@ -21,9 +23,11 @@ from tests.campaign_evidence import (
     NAME,
     algo,
     at,
+    at_ms,
     audit_record,
     fault,
     good,
+    income,
     killed_once,
     moment,
     order,
@@ -180,13 +184,18 @@ def test_a_position_whose_plan_is_not_known_is_told(detail: dict[str, Any]) -> N
 # -- limits and profits -------------------------------------------------------------------------------------
 
 
-def lost(limit: dict[str, Any], approved: float) -> Evidence:
+def lost(limit: dict[str, Any], approved: float, *, mark: str = "50500") -> Evidence:
     """The trade with a loss of 100 at 8 s, the account limited, and an entry approved at some time after."""
     target, sold = good().ledger["fills"][1:]
     fills = [good().ledger["fills"][0], target | {"realized": "0"}, sold | {"realized": "-95.7275"}]
+    rows = [r for r in good().ledger["income"] if r["kind"] == "COMMISSION"]
+    rows.append(income(4, "REALIZED_PNL", "-95.7275", 3, 8.0))
     again = audit_record(approved, "approval", side=1, quantity=0.1)
-    evidence = with_audit(with_ledger(good(), fills=fills), *good().audit, again)
-    return with_run(replace(evidence, ended_ns=at(200)), risk=limit)
+    evidence = with_audit(with_ledger(good(), fills=fills, income=rows), *good().audit, again)
+    marks = tuple(Mark(at(secs), at_ms(secs), COIN, Decimal(mark)) for secs in range(1, 200))
+    (life,) = evidence.lives
+    evidence = replace(evidence, marks=marks, lives=(replace(life, ended_ns=at(200)),), ended_ns=at(200))
+    return with_run(evidence, risk=limit)
 
 
 def test_an_entry_after_a_streak_of_losses_is_told() -> None:
@@ -204,12 +213,50 @@ def test_an_entry_after_a_streak_of_losses_is_told() -> None:
 def test_an_entry_after_the_days_loss_is_told_once_the_guard_has_looked() -> None:
     limit = {"day": {"max_loss_pct": 0.05}}
     minute = -(-at(8.0) // 60_000_000_000) * 60_000_000_000
-    after = (minute - at(0)) / 1e9
+    after = (minute - at(0)) / 1e9 + 1.0  # a timer may be late
     assert limits_kept(lost(limit, after + 1.9)) == []
     assert len(limits_kept(lost(limit, after + 2.1))) == 1
     assert limits_kept(lost({"day": {"max_loss_pct": 0.1}}, after + 2.1)) == []
-    soon = killed_once(lost(limit, 13.0), kill=9.0, ready=10.5)  # a start looks at once
-    assert len(limits_kept(soon)) == 1
+    soon = killed_once(replace(lost(limit, 13.0), ended_ns=at(20)), kill=9.0, ready=10.5)
+    assert len(limits_kept(soon)) == 1  # a start looks at once
+    hidden = replace(soon, faults=(fault("drop_message", 7.0, 7.1),))
+    assert limits_kept(hidden) == []
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"portfolio": {"max_drawdown_pct": 0.05}},
+        {"kill_switch": {"max_daily_loss_pct": 0.05}},
+        {"kill_switch": {"max_drawdown_pct": 0.05}},
+    ],
+)
+def test_an_entry_after_any_other_loss_is_told_as_well(limit: dict[str, Any]) -> None:
+    soon = killed_once(replace(lost(limit, 13.0), ended_ns=at(20)), kill=9.0, ready=10.5)
+    assert [violation.at_ns for violation in limits_kept(soon)] == [at(13)]
+
+
+def test_what_is_held_at_the_look_may_have_made_the_loss_good() -> None:
+    """0.1 are held from 8.5 s on: 110 of gain at the mark, and nothing is lost."""
+    limit = {"day": {"max_loss_pct": 0.05}}
+
+    def holding(mark: str) -> Evidence:
+        evidence = lost(limit, 13.0, mark=mark)
+        evidence = replace(evidence, moments=(*evidence.moments, moment(8.5, "0.1", 1, mark=mark)))
+        return killed_once(replace(evidence, ended_ns=at(20)), kill=9.0, ready=10.5)
+
+    assert limits_kept(holding("51100")) == []
+    assert len(limits_kept(holding("50100"))) == 1
+
+
+def test_the_limits_that_bound_are_counted_with_those_that_did_across_a_kill() -> None:
+    def said(*secs: float) -> Evidence:
+        words = [audit_record(s, "risk", mode="PAUSED", reasons=["daily_loss"]) for s in secs]
+        return with_audit(killed_once(good(), kill=6.0, ready=7.0), *good().audit, *words)
+
+    assert bounds_of(said()) == ()
+    assert bounds_of(said(5.0)) == bounds_of(said(7.5)) == (Bound("daily_loss", False),)
+    assert bounds_of(said(5.0, 7.5)) == (Bound("daily_loss", True),)
 
 
 def told(pnl: float, secs: float = 8.01) -> Evidence:
@@ -269,7 +316,8 @@ def test_a_node_that_does_nothing_is_short_of_what_is_expected() -> None:
 
 
 def _is_calm(seed: int) -> bool:
-    return not scenario_of(seed).fault_classes and not scenario_of(seed).kill_steps
+    scenario = plain_scenario_of(seed)
+    return not scenario.fault_classes and not scenario.kill_steps
 
 
 def test_stops_that_come_late_too_often_are_told_and_by_chance_are_not() -> None:
@@ -287,7 +335,7 @@ def test_stops_that_come_late_too_often_are_told_and_by_chance_are_not() -> None
 def test_limits_that_are_met_do_not_change_what_else_a_seed_plays() -> None:
     kinds = set()
     for seed in range(200):
-        scenario = scenario_of(seed)
+        scenario = plain_scenario_of(seed)
         kinds |= set(scenario.run["risk"].get("day", {}))
         kinds |= {"halt"} & {"halt" if "max_rejections" in scenario.run["risk"]["kill_switch"] else ""}
         kinds |= {"share"} if scenario.run["strategies"][0]["sizing"]["max_position_pct"] < 50 else set()
@@ -296,7 +344,7 @@ def test_limits_that_are_met_do_not_change_what_else_a_seed_plays() -> None:
 
 
 def test_some_scenarios_ask_a_model_that_the_run_does_not_name_the_bundle_of() -> None:
-    asked = [scenario for scenario in map(scenario_of, range(300)) if scenario.has_model]
+    asked = [scenario for scenario in map(plain_scenario_of, range(300)) if scenario.has_model]
     assert 15 < len(asked) < 60
     for scenario in asked:
         assert len(scenario.symbols) == 1

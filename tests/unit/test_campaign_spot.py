@@ -67,7 +67,7 @@ def test_spot_runs_are_what_a_node_trades_on_spot(scenarios: list[Scenario]) -> 
     for scenario in scenarios:
         run = scenario.run | {"data": scenario.run["data"] | {"catalog": "nowhere"}}
         loaded = runs.validate_python(run)
-        check_spot(loaded, is_rehearsal=True)
+        check_spot(loaded, "rehearsal")
         assert {name.split(".")[0] for name in loaded.instruments} == set(scenario.symbols)
         assert not any(strategy.allow_short for strategy in loaded.strategies)
         for fault in scenario.faults:

@@ -157,3 +157,26 @@ def test_status_lets_an_error_through() -> None:
 def test_the_module_offers_two_consoles_apart() -> None:
     assert console.err.stderr
     assert not console.out.stderr
+
+
+def test_a_line_that_nobody_reads_is_not_waited_for() -> None:
+    code = "from configs.console import err_line\nfor _ in range(5_000): err_line('x' * 2_000)\nprint('done')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.wait(30) == 0  # the pipe is full after 65 of them
+        finally:
+            process.kill()
+
+
+def test_a_line_whose_reader_is_gone_is_no_failure() -> None:
+    code = "import sys; sys.stdin.read()\nfrom configs.console import err_line\nerr_line('x')\nsys.exit(7)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stderr.close()
+        process.stdin.close()
+        assert process.wait(30) == 7

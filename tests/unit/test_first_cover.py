@@ -1,5 +1,7 @@
 """A stop before a start takes long: which position, at which level, by which name."""
 
+import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from nautilus_trader.adapters.binance import decode_binance_futures_client_order
 from actors.state_file import StateFile
 from configs.load import load_run
 from configs.schema import RunConfig
+from live.audit import AuditLine, check_lines, read_audit
 from live.checks.account import _OWN_NAME
-from live.first_cover import FirstCover, FirstStop
+from live.first_cover import FirstCover
+from live.record.audit_file import AuditFile
 from live.sweeper import _OURS
 from live.venue.answers import AlgoOrder, Position
 from live.venue.errors import VenueRequestError
@@ -36,6 +40,7 @@ class _Client:
         self.sent: list[tuple[str, str, Decimal, str]] = []
         self.asked = 0
         self.error: VenueRequestError | None = None
+        self.before_sent: Callable[[], Any] = lambda: None
 
     @classmethod
     def of(cls, *_: Any) -> "_Client":
@@ -50,6 +55,7 @@ class _Client:
 
     def place_close_stop(self, symbol: str, side: str, price: Decimal, client_id: str) -> None:
         self.sent.append((symbol, side, price, client_id))
+        self.before_sent()
         if self.error is not None:
             raise self.error
 
@@ -112,7 +118,7 @@ def test_a_bare_position_gets_its_remembered_stop_by_a_name_of_its_strategy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = _Client((_position("0.5"),))
-    cover = _looked(tmp_path, _memory(trade=_trade(1, 588_123)), client, monkeypatch)
+    _looked(tmp_path, _memory(trade=_trade(1, 588_123)), client, monkeypatch)
     [(symbol, side, price, sent_name)] = client.sent
     name = decode_binance_futures_client_order_id(sent_name)
     assert (symbol, side, price) == ("BTCUSDT", "SELL", Decimal("58812.3"))
@@ -121,11 +127,50 @@ def test_a_bare_position_gets_its_remembered_stop_by_a_name_of_its_strategy(
     assert len(sent_name) <= 36
     assert _OURS.fullmatch(name)
     assert _OWN_NAME.search(sent_name)
-    assert cover.placed == (FirstStop("BTCUSDT-PERP.BINANCE", name, price),)
-    with FirstCover(load_run(run_file(tmp_path)), None, tmp_path) as later:  # the start failed after it
-        assert later.placed == cover.placed
-        later.told()
-    assert not cover.placed
+
+
+def _lines(folder: Path) -> list[AuditLine]:
+    return [line for _, line in read_audit(folder) if line is not None]
+
+
+def test_a_stop_is_in_the_audit_stream_before_it_is_sent_whatever_becomes_of_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, began = _Client((_position("0.5"),)), time.time_ns()
+    known: list[AuditLine] = []
+    client.before_sent = lambda: known.extend(_lines(tmp_path))  # killed here nothing else would be written
+    client.error = VenueRequestError("POST /fapi/v1/algoOrder", "no answer")
+    _looked(tmp_path, _memory(trade=_trade(1, 588_123)), client, monkeypatch)
+    name = decode_binance_futures_client_order_id(client.sent[0][3])
+    (line,) = known
+    assert (line.kind, line.instrument) == ("action", "BTCUSDT-PERP.BINANCE")
+    assert line.detail == {"action": "first_stop", "orders": {name: "stop"}, "price": 58812.3}
+    assert began < line.ts <= line.wall < time.time_ns()
+
+
+def test_the_lines_before_a_start_are_a_session_that_comes_before_the_nodes_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = _Client((_position("0.5"),))
+    cover = _looked(tmp_path, _memory(trade=_trade(1, 588_123)), client, monkeypatch)
+    file = AuditFile(tmp_path / "audit")
+    cover.tell_to(file.put)
+    cover.look()
+    file.put({"kind": "node", "detail": {"what": "started"}})
+    file.close()
+    early, own = check_lines(read_audit(tmp_path)).sessions
+    assert early.name < own.name
+    assert (early.lines, early.is_ended, own.lines, own.lost) == (1, True, 2, 0)
+    assert [line.detail.get("action") for line in _lines(tmp_path)] == ["first_stop", "first_stop", None]
+
+
+def test_a_disk_that_refuses_keeps_no_stop_from_the_venue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "audit").write_text("in the way")
+    client = _Client((_position("0.5"),))
+    _looked(tmp_path, _memory(trade=_trade(1, 588_123)), client, monkeypatch)
+    assert len(client.sent) == 1
 
 
 def test_an_entry_under_way_that_has_filled_is_covered_at_its_distance(
@@ -184,7 +229,9 @@ def test_a_refusal_is_left_to_the_strategys_start_and_tried_again(
         cover.look()
         cover.look()
     assert len(client.sent) == 2
-    assert not cover.placed
+    details = [line.detail for line in _lines(tmp_path)]
+    assert [detail["action"] for detail in details] == ["first_stop", "first_stop_failed"] * 2
+    assert "refuses" in details[1]["reason"]
 
 
 def test_a_damaged_memory_is_no_reason_to_leave_others_bare(

@@ -59,11 +59,15 @@ def test_a_trade_earns_what_its_sales_brought_less_what_it_cost_and_the_dust_sta
     assert held.lots == 0
     assert held.amount == Decimal("0.000005")
     # 608.78 - 0.60878 - 600, and 0.000005 at 61,000
-    assert held.close(Decimal(61_000)) == Decimal("8.17122") + Decimal("0.305")
+    assert held.earned(Decimal(61_000)) == Decimal("8.17122") + Decimal("0.305")
+    # 0.000015 at 60,000 and 0.60878
+    assert held.coins.fees == Decimal("1.50878")
+    held.close(Decimal(61_000))
+    assert (held.coins.opened, held.coins.fees) == (0, 0)
     held.filled(BUY._replace(trade_id="3"), NEVER)
     assert held.amount == Decimal("0.009995")
     held.filled(sale("0.009995", 60_000, "4"), NEVER)
-    assert held.close(Decimal(60_000)) == Decimal("599.7") - Decimal(600) - Decimal("0.305")
+    assert held.earned(Decimal(60_000)) == Decimal("599.7") - Decimal(600) - Decimal("0.305")
 
 
 def test_a_fill_that_the_engine_inferred_has_the_mark_for_a_price_and_the_dearest_fee() -> None:
@@ -75,15 +79,65 @@ def test_a_fill_that_the_engine_inferred_has_the_mark_for_a_price_and_the_deares
     assert held.coins.last_trade == -1
 
 
+def test_a_guessed_sale_has_the_dearest_fee_until_the_venues_trades_take_its_place() -> None:
+    held = holdings()
+    held.filled(BUY, NEVER)
+    held.filled(sale("0.00999", 61_000, "a-b")._replace(fee_asset="", order="9"), NEVER)
+    assert held.guessed == ["9"]
+    # 609.39 less 0.1 % of it, 600 paid
+    assert held.earned(Decimal(0)) == Decimal("8.78061")
+    parts = [
+        sale("0.00333", 61_010, "11", "0.1")._replace(order="9"),
+        sale("0.00666", 61_020, "12", "0.2")._replace(order="9"),
+    ]
+    assert not held.filled(parts[0], NEVER)
+    # 203.1633 - 0.1; the rest still guessed: 0.00666 x 61,000 = 406.26, less 0.40626
+    assert held.earned(Decimal(0)) == Decimal("203.0633") + Decimal("405.85374") - 600
+    assert not held.filled(parts[1], NEVER)
+    # 406.3932 - 0.2
+    assert held.earned(Decimal(0)) == Decimal("203.0633") + Decimal("406.1932") - 600
+    assert (held.amount, held.guessed, held.coins.guesses) == (0, [], {})
+    # 0.00001 at 60,000, 0.1 and 0.2
+    assert held.coins.fees == Decimal("0.9")
+
+
+def test_a_guessed_entry_gives_way_to_what_it_cost_and_to_the_fee_that_was_taken_elsewhere() -> None:
+    held = holdings()
+    held.filled(BUY._replace(trade_id="a-b", price=Decimal(0), fee=Decimal(0), order="9"), Decimal(59_000))
+    assert (held.amount, held.coins.cost) == (Decimal("0.00999"), Decimal(590))
+    held.filled(BUY._replace(trade_id="11", fee=Decimal("0.02"), fee_asset="BNB", order="9"), NEVER)
+    assert (held.amount, held.coins.cost, held.average_price) == (Decimal("0.01"), Decimal(600), 60_000.0)
+
+
+def test_two_guesses_of_one_order_are_one_and_what_is_more_than_guessed_is_new() -> None:
+    held = holdings()
+    guess = BUY._replace(trade_id="a-b", quantity=Decimal("0.004"), fee=Decimal(0), order="9")
+    held.filled(guess, NEVER)
+    held.filled(guess._replace(trade_id="c-d"), NEVER)
+    assert held.filled(BUY._replace(trade_id="11", order="9"), NEVER)
+    assert (held.amount, held.coins.cost) == (Decimal("0.00999"), Decimal(600))
+
+
+def test_a_trade_that_comes_after_the_result_was_told_corrects_the_coins_and_not_the_next_result() -> None:
+    held = holdings()
+    held.filled(BUY, NEVER)
+    held.filled(sale("0.00999", 61_000, "a-b")._replace(order="9"), NEVER)
+    held.close(Decimal(61_000))
+    assert held.guessed == []
+    assert not held.filled(sale("0.00998", 61_500, "11")._replace(order="9"), NEVER)
+    assert (held.amount, held.coins.cost, held.coins.opened) == (0, 0, 0)
+
+
 def test_the_venues_trade_of_a_fill_that_was_inferred_is_not_counted_again(tmp_path: Path) -> None:
     first = holdings(tmp_path / "coins.json")
     inferred = BUY._replace(trade_id="a-b", price=Decimal(0), fee=Decimal(0), order="9")
     first.filled(inferred, Decimal(60_000))
     again = holdings(tmp_path / "coins.json")
-    parts = [BUY._replace(trade_id=n, quantity=Decimal("0.005"), order="9") for n in ("11", "12")]
+    half = BUY._replace(quantity=Decimal("0.005"), fee=Decimal("0.000005"), order="9")
+    parts = [half._replace(trade_id=n) for n in ("11", "12")]
     assert again.catch_up(parts, lambda: NEVER) == 0
     assert again.amount == Decimal("0.00999")
-    assert (again.coins.inferred, again.coins.last_trade) == ({}, 12)
+    assert (again.coins.guesses, again.coins.last_trade) == ({}, 12)
     assert again.filled(BUY._replace(trade_id="13", order="10"), NEVER)
 
 
@@ -136,6 +190,7 @@ def test_the_money_of_all_trades_together_is_the_money_of_all_fills(
         assert held.amount == coins
         assert 0 <= held.lots * STEP <= held.amount
         if held.lots == 0:
-            earned += held.close(Decimal(price))
+            earned += held.earned(Decimal(price))
+            held.close(Decimal(price))
             assert earned == cash + coins * price
             cash, earned = -coins * price, Decimal(0)  # the dust is bought again at that price

@@ -1,5 +1,6 @@
 """An operator's requests are carried out at most once, wherever a node is killed, and by no other node."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -142,3 +143,13 @@ def test_whatever_step_a_node_is_killed_at_nothing_is_carried_out_twice(
     Inbox(folder).refuse_old()
     assert all((folder / "done" / f"{number}.answer.json").exists() for number in range(requests))
     assert not list(folder.glob("*.json"))
+
+
+def test_a_folder_or_a_pipe_of_that_name_is_no_request_and_keeps_nothing_waiting(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    (tmp_path / "1.json").mkdir()
+    os.mkfifo(tmp_path / "2.json")
+    _ask(tmp_path, "3", "halt")
+    assert [request.name for request in inbox.take()] == ["halt"]
+    assert not _answer(tmp_path, "1").done
+    assert not _answer(tmp_path, "2").done

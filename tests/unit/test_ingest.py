@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather
 
-from catalog.ingest import ingest_paths, read_vision_csv
+from catalog.ingest import Skipped, ingest_paths, read_vision_csv
 from catalog.sources import Hints, find_sources
 from catalog.store import BarColumns, Catalog
 from configs.errors import DataError
@@ -349,6 +349,35 @@ def test_a_bad_file_stops_the_work_and_the_files_before_it_are_stored(
     with pytest.raises(DataError, match=r"2025-06.csv, line 5: open 'abc' .*\[1 of 3 files are stored\]"):
         ingest_paths([good, bad, after], catalog=catalog, market="um")
     assert catalog.bars(BTC, "1m").equals(bars(10))
+
+
+def test_what_cannot_be_stored_is_left_out_with_its_reason_and_all_else_is_stored(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    _csv(tmp_path, kline_csv(bars(10)), "um/BTCUSDT-1m-2025-05.csv")
+    _csv(tmp_path, _broken(5, 1, "abc"), "um/BTCUSDT-1m-2025-06.csv")
+    _csv(tmp_path, kline_csv(bars(5, first=90)), "um/BTCUSDT-1m-2025-07.csv")
+    for month in ("05", "06"):
+        _csv(tmp_path, kline_csv(bars(3)), f"um/NOBODYUSDT-1m-2025-{month}.csv")
+    _csv(tmp_path, b"a,b", "um/MANIFEST.csv")
+    other = bars(3, first=1)
+    other.close[0] += 0.1
+    for number, columns in enumerate((bars(3), other)):
+        _csv(tmp_path, kline_csv(columns), f"um/ETHUSDT-1m-{number}.csv")
+    skipped: list[Skipped] = []
+    results = ingest_paths([tmp_path], catalog=catalog, skip=skipped.append)
+    assert [result.path.name[-6:-4] for result in results] == ["05", "07"]
+    assert catalog.bars(BTC, "1m").equals(BarColumns.join([bars(10), bars(5, first=90)]))
+    assert catalog.instrument_ids() == [BTC]
+    told = {each.reason: each.files for each in skipped}
+    for words, files in {
+        "MANIFEST.csv: ": 1,
+        "2025-06.csv, line 5: open 'abc'": 1,
+        "NOBODYUSDT-PERP.BINANCE 1m klines: no trading filters are known": 2,
+        "disagree about ETHUSDT-PERP.BINANCE 1m klines": 2,
+    }.items():
+        assert [count for reason, count in told.items() if words in reason] == [files]
+    assert len(skipped) == 4
 
 
 def test_ingesting_again_changes_nothing_and_other_values_need_replace(

@@ -76,6 +76,29 @@ def test_a_bad_row_exits_with_two_and_names_the_line(
     assert not (tmp_path / "c").exists()
 
 
+def test_what_is_left_out_is_named_in_a_line_each_and_the_exit_code_says_so(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for month in ("05", "06"):
+        (tmp_path / f"NOBODYUSDT-1m-2025-{month}.csv").write_text(kline_csv(bars(3)))
+    (tmp_path / "notes.csv").write_text("a,b\n")
+    code, shown, error = _run(capsys, ingest, tmp_path, "--market", "um", "--catalog", tmp_path / "c")
+    assert code == 1
+    assert f"{BTC} 1m klines: files 1, rows 10," in shown
+    first, second, last = [line for line in error.splitlines() if "reading" not in line]
+    assert first.startswith(f"skipped: {tmp_path / 'notes.csv'}: the symbol is not in the path")
+    assert second.startswith("skipped: NOBODYUSDT-PERP.BINANCE 1m klines: no trading filters are known")
+    assert second.endswith(" (2 files)")
+    assert last == "1 files are stored, 3 are not"
+    assert Catalog.open(tmp_path / "c").stored_bars() == [(BTC, "1m")]
+    file.unlink()
+    code, shown, _ = _run(
+        capsys, ingest, tmp_path, "--market", "um", "--catalog", tmp_path / "none", "--json"
+    )
+    assert (code, [each["files"] for each in json.loads(shown)["skipped"]]) == (2, [1, 2])
+    assert not (tmp_path / "none").exists()
+
+
 def test_many_files_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(45):
         name = f"BTCUSDT-1m-2025-{number // 28 + 1:02}-{number % 28 + 1:02}.csv"

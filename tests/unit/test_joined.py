@@ -29,7 +29,7 @@ class Pool(ThreadPoolExecutor):
         done: Future[Any] = Future()
         try:
             done.set_result(fn(*args))
-        except RunFailedError as error:
+        except (RunFailedError, ArithmeticError) as error:
             done.set_exception(error)
         return done
 
@@ -57,6 +57,7 @@ class Joined:
         self.bars = _bars()
         self.fetched: list[tuple[int, int]] = []
         self.fails = False
+        self.error: Exception = RunFailedError("no answer")
         streaming = StreamingSource(SPEC, 1, 3)
         streaming.warm_up(self.bars.slice(0, PAST))
         self.source = JoinedSource(
@@ -71,7 +72,7 @@ class Joined:
     def fetch(self, after: int, until: int) -> BarColumns:
         self.fetched.append((after, until))
         if self.fails:
-            raise RunFailedError("no answer")
+            raise self.error
         first, last = (int(np.searchsorted(self.bars.ts_event, t, side="right")) for t in (after, until))
         return self.bars.slice(first, last)
 
@@ -116,6 +117,16 @@ def test_a_venue_that_does_not_answer_is_asked_again_with_every_bar(joined: Join
     assert np.isnan(joined.hear(PAST + 3)).all()
     assert joined.hear(PAST + 4) == EXPECTED[PAST + 4].tolist()
     assert len(joined.fetched) == 3
+
+
+def test_a_fetch_that_fails_for_a_mistake_of_ours_is_told_once_and_made_again(joined: Joined) -> None:
+    joined.fails, joined.error = True, ArithmeticError("a price that is none")
+    joined.hear(PAST + 1)
+    with pytest.raises(ArithmeticError):
+        joined.hear(PAST + 2)
+    joined.fails = False
+    joined.hear(PAST + 3)
+    assert joined.hear(PAST + 4) == EXPECTED[PAST + 4].tolist()
 
 
 OTHER = ForecastSpec(1, features=("return_7", "atr_pct_14"))

@@ -10,14 +10,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nautilus_trader.model import Bar, BarType, InstrumentId, Price, Quantity, QuoteTick
+from nautilus_trader.model import (
+    AggressorSide,
+    Bar,
+    BarType,
+    InstrumentId,
+    Price,
+    Quantity,
+    QuoteTick,
+    TradeId,
+    TradeTick,
+)
 
 from catalog.columns import bar_type
 from catalog.instruments import build_instrument, find_spec
+from catalog.known import KnownColumns, append_known, read_known
 from catalog.store import BarColumns, Catalog, Instrument
-from catalog.tick_store import engine_ticks, read_quotes, remove_quotes
+from catalog.tick_store import engine_ticks, read_quotes, read_trades, remove_ticks
 from configs.schema import RecordConfig
-from live.record.recording import MarketWriter, fold_journal
+from live.record.folding import fold_journal
+from live.record.recording import MarketWriter
 from live.record.rows import RowFile
 from tests.catalogs import BTC, JUNE, MINUTE_NS, bars, catalog_with
 from tests.live_nodes import until
@@ -53,7 +65,7 @@ def quote(event: int, received: int, bid: float = 100.1, ask: float = 100.2, siz
     return QuoteTick(InstrumentId.from_str(BTC), *prices, *sizes, event, received)
 
 
-def record(folder: Path, ticks: Sequence[Bar | QuoteTick], **options: Any) -> MarketWriter:
+def record(folder: Path, ticks: Sequence[Bar | QuoteTick | TradeTick], **options: Any) -> MarketWriter:
     made = writer(folder, **options)
     for tick in ticks:
         made.put(tick)
@@ -96,17 +108,17 @@ def test_a_second_session_goes_on_where_the_first_ended(tmp_path: Path) -> None:
     assert Catalog.open(tmp_path).bars(BTC, "1m").equals(columns)
 
 
-def test_quotes_come_back_in_the_order_of_receipt_held_to_the_venues_clock(tmp_path: Path) -> None:
+def test_quotes_come_back_in_the_order_in_which_they_were_heard_by_the_nodes_clock(tmp_path: Path) -> None:
     ticks = [
         quote(JUNE, JUNE + 2 * MS),
         quote(JUNE + 10 * MS, JUNE + 7 * MS, 100.3, 100.4),  # the node's clock lags behind the venue's
-        quote(JUNE + 8 * MS, JUNE + 9 * MS, 100.5, 100.6),
+        quote(JUNE + 8 * MS, JUNE + 6 * MS, 100.5, 100.6),  # and was set back
         quote(JUNE + 20 * MS, JUNE + 21 * MS, 100.7, 100.7),  # crossed or locked: no market
     ]
     made = record(tmp_path, ticks)
     found = read_quotes(Catalog.open(tmp_path), BTC, 0, EVER)
     np.testing.assert_array_equal(found.ts_event - JUNE, [0, 10 * MS, 8 * MS])
-    np.testing.assert_array_equal(found.ts_init - JUNE, [2 * MS, 10 * MS, 10 * MS])
+    np.testing.assert_array_equal(found.ts_init - JUNE, [2 * MS, 7 * MS, 7 * MS + 1])
     np.testing.assert_array_equal(found.bid_price, [100.1, 100.3, 100.5])
     np.testing.assert_array_equal(found.bid_size, [1.5, 1.5, 1.5])
     assert list(made.problems) == [
@@ -114,6 +126,91 @@ def test_quotes_come_back_in_the_order_of_receipt_held_to_the_venues_clock(tmp_p
     ]
     quotes, _ = engine_ticks(Catalog.open(tmp_path), BTC, 0, EVER)
     assert [str(tick.ask_price) for tick in quotes] == ["100.2", "100.4", "100.6"]
+
+
+def trade(event: int, received: int, number: str, side: AggressorSide = AggressorSide.BUY) -> TradeTick:
+    price, size = Price(100.1, 1), Quantity(0.25, 3)
+    return TradeTick(InstrumentId.from_str(BTC), price, size, side, TradeId(number), event, received)
+
+
+def second_bar(closed: int, received: int) -> Bar:
+    kind, price = BarType.from_str(bar_type(BTC, "1s").replace("EXTERNAL", "INTERNAL")), Price(100.1, 1)
+    return Bar(kind, price, price, price, price, Quantity(0.25, 3), closed, received)
+
+
+def test_ticks_and_bars_of_a_second_are_replayed_in_the_order_in_which_the_node_heard_them(
+    tmp_path: Path,
+) -> None:
+    """The bar of a second is made after it, of what came until then."""
+    closed = JUNE + SECOND
+    heard = [
+        trade(JUNE, JUNE + 2 * MS, "1"),
+        quote(JUNE + MS, JUNE + 3 * MS),
+        trade(closed - MS, closed + 2 * MS, "2", AggressorSide.SELL),
+        quote(closed - MS, closed + 2 * MS, 100.3, 100.4),
+        second_bar(closed, closed),
+        trade(closed, closed + MS, "3"),  # stamped before the one ahead of it: two sockets
+        trade(closed, closed + 4 * MS, "4", AggressorSide.NO_AGGRESSOR),
+        second_bar(closed + SECOND, closed + SECOND),
+    ]
+    made = MarketWriter(tmp_path, {BTC: instrument()}, "1s", RecordConfig())
+    for tick in heard:
+        made.put(tick)
+    made.close()
+    catalog = Catalog.open(tmp_path)
+    bars_there = catalog.engine_bars(BTC, "1s", JUNE, JUNE + 2 * SECOND)
+    quotes, trades = engine_ticks(catalog, BTC, 0, EVER)
+    ticks: list[Any] = [*bars_there, *quotes, *trades]
+    order = [type(tick).__name__[0] for tick in sorted(ticks, key=lambda tick: tick.ts_init)]
+    assert "".join(order) == "TQTQBTB"
+    assert [tick.ts_init - closed for tick in bars_there] == [2 * MS + 2, SECOND]
+    assert [tick.ts_event - closed for tick in bars_there] == [0, SECOND]
+    assert len({tick.ts_init for tick in ticks}) == len(ticks)
+    assert catalog.bars(BTC, "1s").ts_event.tolist() == [closed, closed + SECOND]
+    found = read_trades(catalog, BTC, 0, EVER)
+    assert (found.trade_id.tolist(), found.side.tolist()) == ([1, 2, 3], [1, -1, 1])
+    assert (found.price.tolist(), found.size.tolist()) == ([100.1] * 3, [0.25] * 3)
+    assert list(made.problems) == [
+        f"1 recorded trades of {BTC} were left out: no market, or not after the stored"
+    ]
+    assert len(catalog.engine_bars(BTC, "1s", JUNE, JUNE + SECOND)) == 1
+
+
+def test_an_index_is_stored_as_it_came_to_be_known(tmp_path: Path) -> None:
+    day = 1440 * MINUTE_NS
+    first = writer(tmp_path)
+    for known_at, value, due in [(9, 40.0, 0), (9, 50.0, 1), (12, 55.0, 1)]:  # a correction
+        first.learn("fear_greed", JUNE + known_at * day, value, JUNE + due * day)
+    first.close()
+    second = writer(tmp_path)  # learns it all again, and one day more
+    for due, value in enumerate((40.0, 55.0, 60.0)):
+        second.learn("fear_greed", JUNE + 20 * day, value, JUNE + due * day)
+    second.close()
+    known = read_known(Catalog.open(tmp_path), "fear_greed")
+    assert ((known.known_at - JUNE) // day).tolist() == [9, 9, 12, 20]
+    assert ((known.published_at - JUNE) // day).tolist() == [0, 1, 1, 2]
+    assert known.value.tolist() == [40.0, 50.0, 55.0, 60.0]
+    assert list(second.problems) == []
+
+
+def test_values_of_an_index_that_are_stored_already_change_nothing(tmp_path: Path) -> None:
+    catalog = Catalog.create(tmp_path)
+    columns = KnownColumns(np.array([5, 7]), np.array([1, 1]), np.array([40.0, 35.0]))
+    assert append_known(catalog, "fear_greed", columns) == 2
+    assert append_known(catalog, "fear_greed", columns) == 0  # folded twice: the correction stays the last
+    assert read_known(catalog, "fear_greed").value.tolist() == [40.0, 35.0]
+
+
+def test_settled_funding_is_stored_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        made = writer(tmp_path)
+        made.settle(BTC, JUNE, 0.0001)
+        made.settle(BTC, JUNE + 480 * MINUTE_NS, -0.0002)
+        made.close()
+        assert list(made.problems) == []
+    found = Catalog.open(tmp_path).funding(BTC)
+    assert found.ts_event.tolist() == [JUNE, JUNE + 480 * MINUTE_NS]
+    assert found.rate.tolist() == [0.0001, -0.0002]
 
 
 def test_a_journal_folded_twice_is_stored_once(tmp_path: Path) -> None:
@@ -240,7 +337,7 @@ def test_bars_and_quotes_are_kept_for_the_configured_days(tmp_path: Path) -> Non
     catalog = Catalog.open(tmp_path)
     assert catalog.bars(BTC, "1m").equals(columns.slice(2, 5))
     assert read_quotes(catalog, BTC, 0, EVER).ts_init.tolist() == [newest]
-    assert remove_quotes(catalog, BTC, 0) == 0  # the newest file always stays
+    assert remove_ticks(catalog, "quotes", BTC, 0) == 0  # the newest file always stays
 
 
 def test_files_are_begun_in_turn_while_the_node_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

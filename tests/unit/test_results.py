@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from nautilus_trader.model import Currency, Money
 
 from configs.errors import RunFailedError
-from strategies.results import Closed, Result, Results, VenueFill, engine_result, last_trip
+from strategies.forced import DELEVERAGED, LIQUIDATED
+from strategies.results import (
+    Cleared,
+    Closed,
+    Result,
+    Results,
+    Statement,
+    VenueFill,
+    engine_result,
+    last_trip,
+)
 
 SECOND = 1_000_000_000
 USDT = Currency.from_str("USDT")
@@ -30,18 +40,18 @@ LOST = Closed(side=1, risk=5.0, reason="stop", since=SECOND, reckoned=6.0)
 class Venue:
     """Answers what it is given, one answer a question; `asked` are the questions."""
 
-    def __init__(self, *answers: Sequence[VenueFill] | Exception) -> None:
+    def __init__(self, *answers: Sequence[VenueFill] | Statement | Exception) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[int, int]] = []
 
-    def __call__(self, after: int, since: int) -> Future[Sequence[VenueFill]]:
+    def __call__(self, after: int, since: int) -> Future[Statement]:
         self.asked.append((after, since))
-        told: Future[Sequence[VenueFill]] = Future()
+        told: Future[Statement] = Future()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             told.set_exception(answer)
         else:
-            told.set_result(answer)
+            told.set_result(answer if isinstance(answer, Statement) else Statement(answer))
         return told
 
 
@@ -162,12 +172,79 @@ def test_a_venue_that_has_forgotten_the_trade_leaves_what_the_engine_makes_of_it
     assert result == Result(6.0, 0.0, 0, -1, is_confirmed=False)
 
 
+# -- what the venue closed ---------------------------------------------------------------------------------
+
+# 2 bought; the venue sold them for 40 less at a fee of 1; clearing costs at most 1.25 % of 1,000
+SOLD = VenueFill(
+    3, Decimal(-2), Decimal(-40), Decimal(1), 3 * SECOND, 77, LIQUIDATED, clearing=Decimal("12.5")
+)
+LIQUIDATION = [fill(1, "2"), SOLD]
+CLEARED = Cleared(Decimal("-12.5"), 3 * SECOND)
+
+
+def test_the_insurance_funds_fee_belongs_to_the_result_of_a_liquidation() -> None:
+    # -40 earned, 1 + 1 of fees, 12.5 to the fund; an entry of an earlier liquidation does not count again
+    old = Cleared(Decimal(-99), 2 * SECOND)
+    secs, result = first(Results(Venue(Statement(LIQUIDATION, [old, CLEARED]))), LOST)
+    assert result == Result(-54.5, 2.0, 3 * SECOND, 3, True, -12.5, LIQUIDATED)
+    assert secs == 1  # told when two answers agree
+
+
+def test_a_fee_that_is_booked_later_is_waited_for() -> None:
+    answers = [Statement(LIQUIDATION)] * 4
+    secs, result = first(Results(Venue(*answers, Statement(LIQUIDATION, [CLEARED]))), LOST)
+    assert result is not None
+    assert (result.pnl, result.is_confirmed) == (-54.5, True)
+    assert 4 <= secs < 10
+
+
+def test_a_fee_that_is_never_booked_counts_as_the_most_that_it_can_be() -> None:
+    secs, result = first(Results(Venue(Statement(LIQUIDATION))), LOST)
+    assert result == Result(-54.5, 2.0, 3 * SECOND, 3, False, -12.5, LIQUIDATED)
+    assert secs >= 10
+
+
+def test_an_empty_wallet_pays_what_is_left_of_it_and_the_fund_the_rest() -> None:
+    paid = Cleared(Decimal("-4.25"), 3 * SECOND)
+    _, result = first(Results(Venue(Statement(LIQUIDATION, [paid]))), LOST)
+    assert result is not None
+    assert (result.pnl, result.cleared, result.is_confirmed) == (-46.25, -4.25, True)
+    given = Cleared(Decimal("30"), 3 * SECOND)  # a loss beyond the wallet is made good
+    _, result = first(Results(Venue(Statement(LIQUIDATION, [given]))), LOST)
+    assert result is not None
+    assert (result.pnl, result.cleared, result.is_confirmed) == (-12.0, 30.0, True)
+
+
+def test_each_of_several_forced_orders_has_its_booking() -> None:
+    half = SOLD._replace(signed=Decimal(-1), pnl=Decimal(-20), clearing=Decimal("6.25"))
+    rest = half._replace(number=4, order=78, ts=4 * SECOND)
+    fills = [fill(1, "2"), half, rest]
+    booked = [Cleared(Decimal("-6.25"), 3 * SECOND), Cleared(Decimal("-6.25"), 4 * SECOND)]
+    answers = [Statement(fills, booked[:1])] * 3
+    secs, result = first(Results(Venue(*answers, Statement(fills, booked))), LOST)
+    assert result is not None
+    # -40, three fees of 1, twice 6.25
+    assert (result.pnl, result.is_confirmed) == (-55.5, True)
+    assert secs >= 3
+    _, result = first(Results(Venue(Statement(fills, booked[:1]))), LOST)
+    assert result is not None
+    assert (result.pnl, result.is_confirmed) == (-55.5, False)
+
+
+def test_what_was_taken_away_by_deleveraging_costs_nothing_but_its_fill() -> None:
+    taken = VenueFill(3, Decimal(-1), Decimal(30), Decimal("0.5"), 3 * SECOND, 77, DELEVERAGED)
+    fills = [fill(1, "2"), taken, fill(4, "-1", "28")]
+    _, result = first(Results(Venue(Statement(fills, [CLEARED]))), LOST)
+    # 30 + 28 earned, 1 + 0.5 + 1 of fees
+    assert result == Result(55.5, 2.5, 4 * SECOND, 4, True, 0.0, DELEVERAGED)
+
+
 # -- what the engine knows ---------------------------------------------------------------------------------
 
 
 def event(number: str, **other: Any) -> SimpleNamespace:
     known = {"commission": Money(0.5, USDT), "currency": USDT, "reconciliation": False, "ts_event": SECOND}
-    return SimpleNamespace(trade_id=number, **known | other)
+    return SimpleNamespace(trade_id=number, **{"client_order_id": "00-abc-1E0"} | known | other)
 
 
 def test_the_engine_is_believed_where_it_has_heard_every_fill() -> None:
@@ -182,6 +259,8 @@ def test_the_engine_is_believed_where_it_has_heard_every_fill() -> None:
         event("8", commission=None),
         event("8", commission=Money(0.001, Currency.from_str("BNB"))),
         event("426daf5d-4f98-524d-9cc7-692cd7113e09"),
+        event("8", client_order_id="autoclose-1596107620040000020"),  # what it costs is in no fill
+        event("8", client_order_id="adl_autoclose"),
     ],
 )
 def test_one_fill_that_was_guessed_is_enough_to_ask(guessed: SimpleNamespace) -> None:

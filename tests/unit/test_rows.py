@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import DataError
-from live.record.rows import BAR_ROW, RowFile, read_rows
+from live.record.rows import ROWS, RowFile, read_rows
 
 HEADER = 32
 times = st.integers(1, 2**62)
@@ -60,7 +60,7 @@ def test_a_file_cut_at_any_byte_gives_every_row_before_the_cut(
 def test_zeros_that_a_crash_of_the_machine_left_are_no_rows(tmp_path: Path) -> None:
     _write(tmp_path / "a.rows", [[(1, 2, 1.0, 1.0, 1.0, 1.0, 0.0)]])
     with (tmp_path / "a.rows").open("ab") as file:
-        file.write(bytes(3 * BAR_ROW.itemsize))
+        file.write(bytes(3 * ROWS["bars"].itemsize))
     assert len(read_rows(tmp_path / "a.rows")) == 1
 
 

@@ -11,10 +11,11 @@ import pytest
 from nautilus_trader.model import Currency, Money
 
 from actors.messages import TradeClosed
+from strategies.forced import DELEVERAGED
 from strategies.journal import Journal
 from strategies.memory import TradeMemory
-from strategies.results import FetchFills, VenueFill
-from strategies.settling import STRAY, Settling
+from strategies.results import FetchFills, FillSource, Statement, VenueFill
+from strategies.settling import STRAY, Settling, position_results
 from tests.risk_states import at, closed, state
 
 SECOND = 1_000_000_000
@@ -33,6 +34,7 @@ class Desk:
     def __init__(self, *events: SimpleNamespace, fills: Sequence[VenueFill] | None = FILLS) -> None:
         self.told: list[TradeClosed] = []
         self.actions: list[dict[str, Any]] = []
+        self.alarms: list[dict[str, Any]] = []
         self.paused: set[str] = set()
         position = SimpleNamespace(events=lambda: list(events))
         strategy: Any = SimpleNamespace(
@@ -43,19 +45,23 @@ class Desk:
         )
         gate: Any = SimpleNamespace(pause=self.paused.add, lift=self.paused.discard)
         journal = Journal(strategy, "momentum", NAME)
-        self.settling = Settling(strategy, self._fetch(fills), journal, gate, NAME)
+        fetch = self._fetch(fills)
+        source = None if fetch is None else FillSource(lambda _, after, since: fetch(after, since), {})
+        self.settling = Settling(strategy, position_results(strategy, source, NAME), journal, gate, NAME)
 
     def _hear(self, topic: str, message: Any) -> None:
         if isinstance(message, TradeClosed):
             self.told.append(message)
+        elif message.kind == "alarm":
+            self.alarms.append(message.detail)
         elif message.kind == "action":
             self.actions.append(message.detail)
 
     def _fetch(self, fills: Sequence[VenueFill] | None) -> FetchFills | None:
-        def fetch(after: int, since: int) -> Future[Sequence[VenueFill]]:
+        def fetch(after: int, since: int) -> Future[Statement]:
             del after, since
-            answer: Future[Sequence[VenueFill]] = Future()
-            answer.set_result(fills or ())
+            answer: Future[Statement] = Future()
+            answer.set_result(Statement(fills or ()))
             return answer
 
         return None if fills is None else fetch
@@ -69,12 +75,13 @@ class Desk:
         self.settling.ended(memory, "id", pnl, 1, 5.0, reason)
 
 
-def heard(number: int) -> SimpleNamespace:
-    return SimpleNamespace(trade_id=str(number), **HEARD)
+def heard(number: int, order_id: str = "00-abc-1E0") -> SimpleNamespace:
+    return SimpleNamespace(trade_id=str(number), client_order_id=order_id, **HEARD)
 
 
 def guessed() -> SimpleNamespace:
-    return SimpleNamespace(trade_id="8bff9d7a", **HEARD | {"commission": None, "reconciliation": True})
+    unknown = {"trade_id": "8bff9d7a", "client_order_id": "00-abc-2S0"}
+    return SimpleNamespace(**unknown | HEARD | {"commission": None, "reconciliation": True})
 
 
 def remembering() -> TradeMemory:
@@ -103,6 +110,23 @@ def test_what_was_guessed_is_told_with_the_fees_that_were_paid_and_nothing_is_en
     assert desk.settling.newest is not None
     assert desk.settling.newest.fee == 4.0
     assert desk.actions[-1]["reckoned"] == 9.0
+
+
+def test_what_the_venue_has_said_before_the_engine_saw_the_end_is_told_once() -> None:
+    desk, memory = Desk(guessed()), remembering()
+    for _ in range(2):  # the next trade's result is told all the same
+        desk.told.clear()
+        desk.settling.closing(memory, 1, 5.0, "stop")
+        desk.look(memory)
+        assert [t.pnl for t in desk.told] == [6.0]
+        desk.end(memory, 9.0)
+        desk.look(memory)
+        assert [t.pnl for t in desk.told] == [6.0]
+        memory.last_fill = 6
+    desk.settling.closing(memory, 1, 5.0, "stop")
+    desk.end(memory, 9.0)
+    desk.look(memory)
+    assert [t.pnl for t in desk.told] == [6.0, 6.0]
 
 
 @pytest.mark.parametrize("is_reckoned", [False, True])
@@ -155,3 +179,26 @@ def test_the_guard_counts_a_trade_once_that_a_kill_has_told_again() -> None:
     risk.trade_closed(msgspec.structs.replace(trade, last_fill=9))
     risk.trade_closed(msgspec.structs.replace(trade, last_fill=-1))  # not known: always counted
     assert risk.memory.day.streak == 0  # three: the pause has begun
+
+
+def test_an_order_of_the_venues_own_is_alarmed_once_a_trade_and_the_venue_asked_for_the_result() -> None:
+    taken = FILLS[1]._replace(forced=DELEVERAGED)
+    desk, memory = Desk(heard(7), heard(8, "adl_autoclose"), fills=[FILLS[0], taken]), remembering()
+    for order_id in ("00-abc-1E0", "adl_autoclose", "adl_autoclose"):
+        desk.settling.filled(order_id)
+    desk.settling.closing(memory, 1, 5.0, DELEVERAGED)
+    desk.end(memory, 9.0, DELEVERAGED)
+    assert desk.told == []
+    desk.look(memory)
+    # 10 earned, 1 + 3 of fees
+    assert [(t.pnl, t.exit_reason) for t in desk.told] == [(6.0, DELEVERAGED)]
+    assert [(a["forced"], a["text"][:4]) for a in desk.alarms] == [(DELEVERAGED, "ADL:")]
+    desk.settling.filled("adl_autoclose")
+    assert len(desk.alarms) == 2
+
+
+def test_one_that_nobody_heard_of_is_alarmed_with_the_result() -> None:
+    desk, memory = Desk(fills=[FILLS[0], FILLS[1]._replace(forced=DELEVERAGED)]), remembering()
+    desk.settling.away(memory, 1, 5.0, 2.0)
+    desk.look(memory)
+    assert [a["forced"] for a in desk.alarms] == [DELEVERAGED]

@@ -19,9 +19,18 @@ def test_one_target_and_a_stop_are_taken_on_the_rehearsal(tmp_path: Any) -> None
     check_venue(spot_run(tmp_path), VenueKind.REHEARSAL)
 
 
-@pytest.mark.parametrize("kind", [VenueKind.PAPER, VenueKind.TESTNET, VenueKind.LIVE])
-def test_spot_is_refused_anywhere_else(tmp_path: Any, kind: VenueKind) -> None:
-    with pytest.raises(ConfigError, match="rehearsal venue only"):
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (VenueKind.PAPER, "list of trades.*Needed first: such a list"),
+        (VenueKind.TESTNET, r"SBE alone \(schema 3, version 5\).*Needed first: an Ed25519 key"),
+        (VenueKind.LIVE, r"SBE alone \(schema 3, version 5\).*Needed first: an Ed25519 key"),
+    ],
+)
+def test_spot_is_refused_anywhere_else_with_what_would_be_needed(
+    tmp_path: Any, kind: VenueKind, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"rehearsal venue only: .*{said}"):
         check_venue(spot_run(tmp_path), kind)
 
 

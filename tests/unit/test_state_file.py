@@ -24,6 +24,12 @@ class Book(msgspec.Struct, forbid_unknown_fields=True):
     names: dict[str, int] = {}
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread puts what lies beside a file into it."""
+    monkeypatch.setattr("actors.state_file._syncer.ask", lambda _: None)
+
+
 def stored(path: Path) -> dict[str, object]:
     return json.loads(path.read_text())
 
@@ -37,7 +43,7 @@ def test_a_value_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     value = Book(2**62 + 1, 0.1 + 0.2, {"BTCUSDT-PERP.BINANCE": -1})
     file.write(value)
     assert StateFile(file.path, Book).read() == value
-    assert [p.name for p in file.path.parent.iterdir()] == ["state.json"]  # nothing is left beside it
+    assert sorted(p.name for p in file.path.parent.iterdir()) == ["state.json", "state.json.next"]
 
 
 def test_the_file_says_its_version_and_the_hash_of_its_state(tmp_path: Path) -> None:
@@ -117,10 +123,24 @@ def test_what_a_killed_write_left_behind_is_not_read_and_does_not_hinder(tmp_pat
 def test_a_disk_that_refuses_fails_the_run_and_leaves_the_old_state(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "state.json", Book)
     file.write(Book(1))
-    (tmp_path / "state.json.tmp").mkdir()  # the neighbour cannot be opened for writing
+    (tmp_path / "state.json.tmp").mkdir()  # what is to become the file cannot be opened for writing
     with pytest.raises(RunFailedError, match="cannot be written"):
-        file.write(Book(2))
+        StateFile(file.path, Book).write(Book(2))
     assert file.read() == Book(1)
+
+
+def test_a_disk_that_does_not_keep_what_is_waited_for_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", lambda _file, content, _at: len(content) // 2)
+        with pytest.raises(RunFailedError, match="No space left"):
+            file.write(Book(2))
+    assert file.read() == Book(1)
+    file.write(Book(3))
+    assert file.read() == Book(3)
 
 
 def test_a_write_that_does_not_wait_is_read_at_once(tmp_path: Path) -> None:
@@ -136,7 +156,7 @@ def test_what_was_not_waited_for_takes_the_files_name_once_it_is_on_the_disk(tmp
     file.write(Book(2), waits=False)
     file.settle()
     assert stored(file.path)["state"] == {"number": 2, "share": None, "names": {}}
-    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["state.json", "state.json.next"]
     file.settle()  # by its thread, which comes later
     assert file.read() == Book(2)
 
@@ -144,45 +164,102 @@ def test_what_was_not_waited_for_takes_the_files_name_once_it_is_on_the_disk(tmp
 def test_a_write_that_waits_counts_after_one_that_does_not(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "state.json", Book)
     file.write(Book(1), waits=False)
-    file.write(Book(2))
-    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
-    assert file.read() == Book(2)
+    file.write(Book(2), waits=False)
+    file.write(Book(3))
+    assert file.read() == Book(3)
 
 
 def test_a_thread_puts_what_was_not_waited_for_on_the_disk(tmp_path: Path) -> None:
     file, deadline = StateFile(tmp_path / "state.json", Book), time.monotonic() + 20.0
-    file.write(Book(1), waits=False)
-    while not file.path.exists():
+    file.write(Book(1))
+    file.write(Book(2), waits=False)
+    while stored(file.path)["state"] != {"number": 2, "share": None, "names": {}}:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert file.read() == Book(1)
-
-
-@pytest.mark.parametrize("damage", [_cut, _flip, _binary, lambda _: b""])
-def test_a_neighbour_that_a_power_cut_has_damaged_counts_for_nothing(tmp_path: Path, damage: object) -> None:
-    file, beside = StateFile(tmp_path / "state.json", Book), tmp_path / "state.json.next"
-    file.write(Book(7))
-    beside.write_bytes(damage(file.path.read_bytes()))  # type: ignore[operator]
-    assert file.read() == Book(7)
-
-
-def test_a_whole_neighbour_counts_before_the_file_and_is_refused_by_its_name(tmp_path: Path) -> None:
-    file, beside = StateFile(tmp_path / "state.json", Book), tmp_path / "state.json.next"
-    file.write(Book(1))
-    other = StateFile(tmp_path / "other.json", Book)
-    other.write(Book(2))
-    beside.write_bytes(other.path.read_bytes())
     assert file.read() == Book(2)
-    beside.write_bytes(_version(other.path.read_bytes()))
-    with pytest.raises(DataError, match=r"state\.json\.next has version 2"):
-        file.read()
+
+
+@pytest.mark.usefixtures("by_hand")
+@pytest.mark.parametrize("damage", [_cut, _flip, _binary, _version, lambda _: b""])
+def test_what_a_power_cut_has_damaged_beside_the_file_counts_for_nothing(
+    tmp_path: Path, damage: object
+) -> None:
+    path = tmp_path / "state.json"
+    file, beside = StateFile(path, Book), tmp_path / "state.json.next"
+    file.write(Book(1))
+    file.write(Book(7), waits=False)
+    beside.write_bytes(damage(beside.read_bytes()))  # type: ignore[operator]
+    assert StateFile(path, Book).read() in (Book(1), Book(7))  # 7 where its slot is in the half that is left
+    beside.unlink()
+    assert StateFile(path, Book).read() == Book(1)
+
+
+def _halved(slot: bytes) -> bytes:
+    return slot[: slot.find(b"\n") // 2].ljust(len(slot), b"?")
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_a_write_that_is_cut_off_never_harms_the_one_that_was_waited_for(tmp_path: Path) -> None:
+    """Whatever came after it without waiting is lost; it is not, whichever slot the next write went to."""
+    path, beside = tmp_path / "state.json", tmp_path / "state.json.next"
+    for later in range(12):
+        file = StateFile(path, Book)
+        file.write(Book(0))
+        file.write(Book(7))
+        for number in range(later):
+            file.write(Book(100 + number), waits=False)
+        content = beside.read_bytes()
+        size = len(content) // 4
+        slots = [content[at : at + size] for at in range(0, len(content), size)]
+        kept = [slot if b'"number":7,' in slot else _halved(slot) for slot in slots]
+        beside.write_bytes(b"".join(kept))
+        assert StateFile(path, Book).read() == Book(7)
+        file.remove()
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_what_lies_beside_the_file_belongs_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    file = StateFile(path, Book)
+    file.write(Book(1))
+    copy = path.read_bytes()
+    for number in (2, 3):
+        file.write(Book(number), waits=False)
+        file.settle()
+    file.write(Book(4))
+    assert file.read() == Book(4)
+    path.write_bytes(copy)  # an operator's, of an earlier time
+    assert file.read() == Book(1)
+    path.unlink()
+    assert file.read() is None
+    StateFile(path, Book).write(Book(5))
+    assert file.read() == Book(5)
+
+
+def test_a_state_that_grows_out_of_its_place_is_kept_all_the_same(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "state.json", Book)
+    for size in (1, 1_000, 2, 5_000):
+        value = Book(size, names={str(k): k for k in range(size)})
+        file.write(value, waits=False)
+        assert StateFile(file.path, Book).read() == value
+
+
+def test_who_writes_after_somebody_else_has_begun_anew_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    first, second = StateFile(path, Book), StateFile(path, Book)
+    for number, file in enumerate((first, second, first, first, second)):
+        file.write(Book(number), waits=False)
+        assert StateFile(path, Book).read() == Book(number)
+    first.settle()
+    assert StateFile(path, Book).read() == Book(4)
 
 
 def test_nothing_is_left_of_a_state_that_was_removed(tmp_path: Path) -> None:
     file = StateFile(tmp_path / "state.json", Book)
     file.write(Book(1))
     file.write(Book(2), waits=False)
-    file.remove()
+    other = StateFile(file.path, Book)
+    other.remove()
     file.settle()
     assert file.read() is None
     assert list(tmp_path.iterdir()) == []
@@ -195,6 +272,7 @@ def test_what_the_disk_refuses_later_fails_the_next_write(
         raise OSError(28, "No space left on device")
 
     file = StateFile(tmp_path / "state.json", Book)
+    file.write(Book(0))
     file.write(Book(1), waits=False)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)

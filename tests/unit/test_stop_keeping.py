@@ -168,12 +168,22 @@ def test_a_stop_that_waits_or_has_closed_all_or_fires_just_now_is_left_alone() -
     bench.hear(0.075, stop)
     bench.hear(0.075)
     bench.hear(0.0)
-    bench.hear(0.0)
     stop.status = OrderStatus.TRIGGERED
     bench.hear(0.075)
     bench.hear(0.075)
     assert bench.sent == [stop]
     assert bench.alarms() == []
+
+
+def test_a_stop_that_fired_and_closed_nothing_is_sent_again() -> None:
+    bench = Bench()
+    bench.open()
+    (stop,) = bench.sent
+    stop.status = OrderStatus.TRIGGERED
+    bench.now += 6_000_000_000
+    bench.hear(0.075)
+    bench.hear(0.075)
+    assert [order.closes for order in bench.sent] == [True, True]
 
 
 @pytest.mark.parametrize(("amount", "level"), [(0.075, 990.0), (-0.075, 1010.0)])
@@ -258,3 +268,66 @@ def test_an_instrument_that_the_venue_does_not_have_is_one_clear_line() -> None:
     bench.instrument = None
     with pytest.raises(RunFailedError, match=r"BTCUSDT-PERP\.BINANCE: the venue has no such instrument"):
         bench.desk.renew_rules()
+
+
+# -- leaving -----------------------------------------------------------------------------------------------
+
+
+def test_a_position_beyond_one_market_order_is_closed_in_several() -> None:
+    bench = Bench()
+    bench.setup.rules = bench.setup.rules._replace(max_quantity=0.05)
+    bench.open()
+    bench.keeper.exit("halted")
+    first = bench.sent[-1]
+    assert float(first.quantity) == 0.05
+    bench.held = 0.025
+    bench.answer(first, OrderStatus.FILLED)
+    bench.keeper.exit("halted")
+    assert [float(order.quantity) for order in bench.sent[1:]] == [0.05, 0.025]
+
+
+def test_an_exit_that_could_not_even_be_sent_is_tried_again() -> None:
+    bench = Bench()
+    bench.open()
+    willing = bench.strategy.submit_order
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("not sent")
+
+    bench.strategy.submit_order = fail
+    with pytest.raises(RuntimeError, match="not sent"):
+        bench.keeper.exit("session")
+    bench.strategy.submit_order = willing
+    bench.keeper.exit("session")
+    assert [float(order.quantity) for order in bench.sent[1:]] == [0.075]
+
+
+def test_an_exit_whose_fill_could_not_be_dealt_with_does_not_keep_the_next_one_back() -> None:
+    bench = Bench()
+    bench.open()
+    bench.keeper.exit("session")
+    exit_order = bench.sent[-1]
+    publish = bench.strategy.publish_message
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    bench.strategy.publish_message = fail
+    bench.held = 0.025
+    with pytest.raises(RuntimeError, match="no room"):
+        bench.fill(exit_order, 0.05)
+    bench.strategy.publish_message = publish
+    bench.keeper.exit("session")
+    assert float(bench.sent[-1].quantity) == 0.025
+
+
+def test_what_an_entry_under_way_still_fills_after_the_order_to_leave_leaves_as_well() -> None:
+    bench = Bench(held=0.0)
+    bench.enter(75)
+    (entry,) = bench.sent
+    bench.keeper.exit("halted")
+    bench.held = 0.075
+    bench.fill(entry, 0.075)
+    assert bench.keeper.trade is not None
+    assert bench.keeper.trade.exit_reason == "halted"  # the next look sends the exit
+    assert bench.sent[1].closes  # and until then it is covered

@@ -251,7 +251,7 @@ class StoredBars:
     bars_stored: BarColumns
     reads: list[tuple[int, int]] = field(default_factory=list)
     index: SentimentColumns = NO_INDEX
-    path: str = "the catalog"
+    path: Path = Path("the catalog")
 
     def sentiment(self, name: str, start: int, end: int) -> SentimentColumns:
         assert name == "fear_greed"

@@ -43,6 +43,11 @@ def test_a_part_of_the_addresses_is_refused(tmp_path: Path, kind: str, given: di
         find_venue(run_at(tmp_path, **given), VenueKind(kind))
 
 
+def test_a_rehearsal_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="which rehearsal"):
+        find_venue(run_at(tmp_path), VenueKind.REHEARSAL)
+
+
 def test_all_addresses_together_are_taken(tmp_path: Path) -> None:
     venue = find_venue(run_at(tmp_path, http=HTTP, ws=WS, ws_trading=TRADING), VenueKind.LIVE)
     assert (venue.http, venue.ws, venue.ws_trading) == (HTTP, WS, TRADING)

@@ -8,7 +8,7 @@
     python -m live.rehearsal.campaign --mutants --out runs/mutants    every broken node, until it is accused
 
 Exit 0: every invariant held in every scenario; 1: not. A failed scenario leaves its evidence, with the node's
-state, audit and output, in DIR/failed/SEED.
+state, audit and output, in DIR/failed/SEED; a worker that died leaves what it said in DIR/failed/SEED-died.
 """
 
 import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
@@ -33,6 +33,7 @@ from live.rehearsal.campaign.pool import play_all
 from live.rehearsal.campaign.report import print_result, print_summary
 from live.rehearsal.campaign.results import Result, summarise
 from live.rehearsal.campaign.scenario import Kind
+from live.rehearsal.campaign.stages import PLAIN, STAGES
 from live.rehearsal.campaign.variants import VARIANTS
 from live.rehearsal.campaign.worker import Task, play_seed
 from live.rehearsal.campaign.zygote import fork_zygote, prepare, run_apart
@@ -59,27 +60,34 @@ def main(
     mutant: Annotated[
         str | None, typer.Option(help="Break every node in this way (mutants.py): something must accuse it.")
     ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(help="Play all on this stage (stages.py) or on `plain`."),
+    ] = None,
     mutants: Annotated[
-        bool, typer.Option("--mutants", help="Play every broken node: each must be accused.")
+        bool,
+        typer.Option("--mutants", help="Play every broken node, or that of --mutant: all must be accused."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one object.")] = False,
 ) -> None:
     """Play the campaign, or one scenario of it."""
     if mutant is not None and mutant not in MUTANTS:
         raise InputError(f"there is no mutant {mutant!r}: {', '.join(MUTANTS)}")
+    if stage is not None and (market != "um" or stage not in (PLAIN, *STAGES)):
+        raise InputError(f"there is no stage {stage!r} on {market}: {', '.join((PLAIN, *STAGES))} on um")
     folder.mkdir(parents=True, exist_ok=True)
     prepare()
     models = folder / "models"
     if market == "um":
         make_models(models, run_apart)
     if mutants:
-        _play_mutants(folder, models, as_json=as_json)
+        _play_mutants(folder, models, tuple(MUTANTS) if mutant is None else (mutant,), as_json=as_json)
         return
     if seed is not None:
-        _play_one(seed, Task(folder, models, market, mutant), as_json=as_json)
+        _play_one(seed, Task(folder, models, market, mutant, folder, stage), as_json=as_json)
         return
     seeds = range(first_seed, first_seed + (count or VARIANTS[market].scenarios))
-    results = _play_many(seeds, jobs, Task(folder / "failed", models, market, mutant))
+    results = _play_many(seeds, jobs, Task(folder / "failed", models, market, mutant, stage=stage))
     summary = summarise(results)
     (folder / "results.json").write_bytes(
         msgspec.json.format(msgspec.json.encode({"summary": summary, "results": results}))
@@ -103,7 +111,7 @@ def _play_one(seed: int, task: Task, *, as_json: bool) -> None:
             nodes.close()
 
     if not as_json:
-        out.print_json(msgspec.json.encode(VARIANTS[task.kind].scenario_of(seed)).decode())
+        out.print_json(msgspec.json.encode(task.scenario_of(seed)).decode())
     zygote, _ = fork_zygote(task.mutant)
     result = asyncio.run(run())
     if as_json:
@@ -114,9 +122,9 @@ def _play_one(seed: int, task: Task, *, as_json: bool) -> None:
         raise RunFailedError(f"seed {seed}: {', '.join(sorted({v.invariant for v in result.violations}))}")
 
 
-def _play_mutants(folder: Path, models: Path, *, as_json: bool) -> None:
+def _play_mutants(folder: Path, models: Path, names: tuple[str, ...], *, as_json: bool) -> None:
     kills = []
-    for kill in kill_table(folder, models):
+    for kill in kill_table(folder, models, names):
         kills.append(kill)
         text = f"{kill.mutant}: {', '.join(kill.accusers) or 'not accused'} ({len(kill.seeds)} seeds)"
         err.print(text, markup=False, highlight=False)

@@ -17,9 +17,11 @@ __all__ = [
     "FaultSpan",
     "KillDone",
     "Life",
+    "Mark",
     "Moment",
     "NodeView",
     "Request",
+    "Told",
     "Violation",
 ]
 
@@ -31,7 +33,8 @@ class Moment(NamedTuple):
     orders are open ones that may make a position larger; `orders_open` counts all, conditional ones included.
     `stop_covers`: conditional stops that work at the venue close the whole position (true without one).
     On spot a position is the whole lots of the coins, free and locked, zero for what cannot be sold.
-    `entry_price` is zero without a position, `mark` is zero before there is one.
+    `entry_price` is zero without a position, `mark` is zero before there is one. `targets` is what open
+    reduce-only limits may still close; `isolated` whether the position has a margin of its own.
     """
 
     wall_ns: int
@@ -44,6 +47,24 @@ class Moment(NamedTuple):
     orders_open: int
     mark: Decimal
     entry_price: Decimal
+    targets: Decimal = Decimal(0)
+    isolated: bool = False
+
+
+class Mark(NamedTuple):
+    """The mark price of a symbol at a time, and what time it was in the market."""
+
+    wall_ns: int
+    market_ms: int
+    symbol: str
+    price: Decimal
+
+
+class Told(NamedTuple):
+    """A request to the sentiment index was answered, well or not."""
+
+    wall_ns: int
+    well: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +152,8 @@ class Evidence:
     nothing else open but targets, or flat with nothing open. On spot the ledger is that of
     `spot_evidence.spot_ledger_of`, and `trade_walls` has when each trade was told (ns), by trade id.
     `forecasts` is what the scenario's model says offline of the venue's bars: by symbol and close (ns UTC).
+    `marks` are looked at many times a second, `told` are the answers of the sentiment index, whose second
+    value counts from `mood_due_ms` on (the market's time).
     """
 
     scenario: Scenario
@@ -149,6 +172,9 @@ class Evidence:
     node_view: NodeView
     trade_walls: Mapping[int, int] = field(default_factory=dict)
     forecasts: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    told: tuple[Told, ...] = ()
+    mood_due_ms: int = 0
 
 
 class Violation(NamedTuple):

@@ -84,6 +84,12 @@ def _refused(random: Random, speed: float, symbol: str) -> list[Values]:
     return [refused | {"hang": random.random() < 0.3}, closed]
 
 
+def _deleverage(random: Random, speed: float, symbol: str) -> list[Values]:
+    """The venue closes what is held, or a part of it."""
+    del speed
+    return [{"kind": "deleverage", "symbol": symbol, "percent": random.choice((30.0, 60.0, 100.0))}]
+
+
 def _venue_restart(random: Random, speed: float, symbol: str) -> list[Values]:
     del speed, symbol
     return [{"kind": "restart_venue", "memory": True, "down_secs": round(random.uniform(0.0, 3.0), 2)}]
@@ -153,6 +159,7 @@ FAULT_CLASSES: Mapping[str, Maker] = {
     "change_filters": _lasting("change_filters", (2.0, 6.0), step="0.01", min_quantity="0.01"),
     "restart_venue": _venue_restart,
     "amnesia": _venue_amnesia,
+    "deleverage": _deleverage,
 }
 
 
@@ -160,6 +167,7 @@ FAULT_CLASSES: Mapping[str, Maker] = {
 _NOT_SPOT = (
     "amnesia",
     "close_user",
+    "deleverage",
     "margin_2019",
     "move_mark_down",
     "move_mark_up",

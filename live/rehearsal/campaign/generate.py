@@ -12,6 +12,7 @@ from typing import Any
 
 from live.rehearsal.campaign.fault_classes import FAULT_CLASSES, make_faults
 from live.rehearsal.campaign.scenario import Ending, Kill, Market, Move, Scenario, Toward
+from live.rehearsal.campaign.stages import stage_of, staged
 from live.rehearsal.campaign.steps import STEPS
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "make_kills",
     "make_market",
     "make_moves",
+    "plain_scenario_of",
     "run_file",
     "scenario_of",
     "shares",
@@ -33,7 +35,7 @@ __all__ = [
 
 NONE = "none"
 COMBINED = "combined"
-FAULT_CYCLE = tuple(FAULT_CLASSES) + (NONE,) * 18 + (COMBINED,) * 7
+FAULT_CYCLE = tuple(FAULT_CLASSES) + (NONE,) * 17 + (COMBINED,) * 7
 KILL_CYCLE = STEPS + (NONE,) * 12
 _SYMBOLS = ("BTCUSDT", "ETHUSDT")
 _DECIMALS = 2
@@ -69,8 +71,16 @@ def shares(seeds: Iterable[int]) -> tuple[Counter[str], Counter[str]]:
     return faults, kills
 
 
-def scenario_of(seed: int) -> Scenario:
-    """The scenario of a seed."""
+def scenario_of(seed: int, stage: str | None = None) -> Scenario:
+    """The scenario of a seed, on its own stage (`stages.stage_of`) or another."""
+    scenario = plain_scenario_of(seed)
+    if stage is None:
+        stage = stage_of(seed, has_fault=bool(scenario.faults), has_model=scenario.has_model)
+    return staged(scenario, stage)
+
+
+def plain_scenario_of(seed: int) -> Scenario:
+    """The scenario of a seed before it is put on a stage."""
     random = Random(seed)
     fault, step = FAULT_CYCLE[seed % len(FAULT_CYCLE)], KILL_CYCLE[seed % len(KILL_CYCLE)]
     symbols = _SYMBOLS if random.random() < 0.25 else random.sample(_SYMBOLS, 1)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from configs.trading import RiskConfig, SizingConfig
+from live.rehearsal.campaign.asked import margin_as_asked, sentiment_counts, targets_follow
 from live.rehearsal.campaign.evidence import Evidence, Life, Moment, Request, Violation
 from live.rehearsal.campaign.exposure import FAULT_GRACE_SECS, covered, no_orphans
 from live.rehearsal.campaign.forecasting import forecasts_agree
@@ -21,6 +22,7 @@ from live.rehearsal.campaign.protection import (
     orders_serve,
     plans_survive,
     positions_within,
+    stop_never_loosened,
     stops_stand_right,
     targets_fit,
 )
@@ -298,28 +300,6 @@ def _is_in(episode: Episode, order: VenueOrder) -> bool:
     )
 
 
-def stop_never_loosened(evidence: Evidence) -> list[Violation]:
-    """From stop to stop of one position the trigger only ever comes nearer, through restarts as well."""
-    found = []
-    spans = episodes_of(evidence)
-    last: dict[Episode, VenueOrder] = {}
-    for order in venue_orders(evidence):
-        if not (order.algo or order.type == "STOP_LOSS") or order.role != "stop":
-            continue
-        episode = next((e for e in spans if e.symbol == order.symbol and e.has(order.created_ms)), None)
-        if episode is None or (episode.side > 0) != (order.side == "SELL"):
-            continue
-        before, tick = last.get(episode), evidence.specs[order.symbol].tick
-        if before is not None and (before.trigger - order.trigger) * episode.side > tick:
-            text = (
-                f"{order.symbol}: stop {before.client_id} at {before.trigger} was followed by "
-                f"{order.client_id} at {order.trigger}"
-            )
-            found.append(Violation("stop_never_loosened", text))
-        last[episode] = order
-    return found
-
-
 def within_filters(evidence: Evidence) -> list[Violation]:
     """No request is refused for a filter, a limit or its form, or too many, and no order taken is outside.
 
@@ -487,4 +467,7 @@ INVARIANTS: Mapping[str, Callable[[Evidence], list[Violation]]] = {
     "plans_survive": plans_survive,
     "limits_kept": limits_kept,
     "forecasts_agree": forecasts_agree,
+    "margin_as_asked": margin_as_asked,
+    "sentiment_counts": sentiment_counts,
+    "targets_follow": targets_follow,
 }

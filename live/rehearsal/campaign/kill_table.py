@@ -34,7 +34,8 @@ def kill_table(folder: Path, models: Path, names: Iterable[str] = tuple(MUTANTS)
     for name in names:
         mutant, results, accusers = MUTANTS[name], [], dict[str, None]()
         wanted = set(mutant.accused_by)
-        playing = play_all(mutant.seeds, 1, Task(folder / name, models, mutant=name))
+        task = Task(folder / name, models, mutant=name, stage=mutant.stage)
+        playing = play_all(mutant.seeds, 1, task)
         for result in playing:
             results.append(result)
             accusers |= dict.fromkeys(violation.invariant for violation in result.violations)

@@ -12,7 +12,7 @@ from configs.trading import RiskConfig
 from live.rehearsal.campaign.evidence import Evidence, Violation
 from live.rehearsal.campaign.exposure import FAULT_GRACE_SECS
 from live.rehearsal.campaign.keeping import CENT, closed_positions, entry_approvals
-from live.rehearsal.campaign.money import Fill
+from live.rehearsal.campaign.looks import losses_due
 from live.rehearsal.campaign.timeline import (
     SECOND_NS,
     Episode,
@@ -21,7 +21,6 @@ from live.rehearsal.campaign.timeline import (
     details,
     fault_spans,
     fill_walls,
-    fills_of,
     has_forgotten,
     instrument_symbol,
     is_near_kill,
@@ -36,37 +35,34 @@ _TOLD_NS = 5 * SECOND_NS
 _LOST_NS = SECOND_NS  # of the audit stream, by a kill
 _DAY_NS = 86_400 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
-_SURE = Decimal("1.02")  # a loss so far beyond its limit is one by any reckoning
 
 
 class _Over(NamedTuple):
-    """A position that is over: when (ns), what it earned after commission, and if nothing is held then."""
+    """A position that is over: when (ns), and what it earned after commission."""
 
     episode: Episode
     begun_ns: int
     ended_ns: int
     earned: Decimal
-    wallet: Decimal
-    is_flat: bool
 
 
 # -- limits --------------------------------------------------------------------------------------------------
 
 
 def limits_kept(evidence: Evidence) -> list[Violation]:
-    """Nothing is entered after the day's loss or a streak of losses has closed the account for entries.
+    """Nothing is entered after a loss, a drawdown or a streak of losses has closed the account for entries.
 
-    A loss counts from when the guard next looks at the equity, which is every minute and when it starts; the
-    node has two seconds for that, and as long as the engine takes to find it where a fault was at work. A
-    streak is judged up to the first trade whose result a fault may have hidden: its sign may be
-    another to the node, which does not know the fees of what it has inferred.
+    A loss counts from when the guard next looks at the equity, which is every minute and when it starts
+    (`looks`), with two seconds for what was under way. A streak is judged up to the first trade whose result
+    a fault may have hidden: its sign may be another to the node, which does not know the fees of what it has
+    inferred.
     """
     if has_forgotten(evidence) or not evidence.lives or _spans_days(evidence):
         return []
     risk = RiskConfig.model_validate(evidence.scenario.run.get("risk", {}))
     found = []
     approved = entry_approvals(evidence)
-    for begun_ns, ended_ns, why in (*_lost_days(evidence, risk), *_streaks(evidence, risk)):
+    for begun_ns, ended_ns, why in (*losses_due(evidence, risk), *_streaks(evidence, risk)):
         late = [at_ns for at_ns in approved if begun_ns < at_ns < ended_ns]
         if late:
             found.append(Violation("limits_kept", f"{len(late)} entries were approved after {why}", late[0]))
@@ -75,21 +71,6 @@ def limits_kept(evidence: Evidence) -> list[Violation]:
 
 def _spans_days(evidence: Evidence) -> bool:
     return evidence.lives[0].started_ns // _DAY_NS != evidence.ended_ns // _DAY_NS
-
-
-def _lost_days(evidence: Evidence, risk: RiskConfig) -> Iterator[tuple[int, int, str]]:
-    limits = [pct for pct in (risk.day.max_loss_pct, risk.kill_switch.max_daily_loss_pct) if pct is not None]
-    if not limits:
-        return
-    opening, limit = Decimal(evidence.scenario.balance), Decimal(str(min(limits)))
-    spans = _hiding(evidence)
-    for over in _overs(evidence):
-        lost = (opening - over.wallet) / opening * 100
-        if over.is_flat and lost > limit * _SURE:
-            heard_ns = round(FAULT_GRACE_SECS * SECOND_NS) if covered_by(over.ended_ns, spans) else _HEARD_NS
-            why = f"the day had lost {lost:.3f} % of {limit} %"
-            yield _next_look(evidence, over.ended_ns) + heard_ns, evidence.ended_ns, why
-            return
 
 
 def _streaks(evidence: Evidence, risk: RiskConfig) -> Iterator[tuple[int, int, str]]:
@@ -104,36 +85,18 @@ def _streaks(evidence: Evidence, risk: RiskConfig) -> Iterator[tuple[int, int, s
             streak = 0
 
 
-def _next_look(evidence: Evidence, wall_ns: int) -> int:
-    starts = [
-        life.ready_ns for life in evidence.lives if life.ready_ns is not None and life.ready_ns > wall_ns
-    ]
-    return min([-(-wall_ns // _MINUTE_NS) * _MINUTE_NS, *starts])
-
-
 def _hiding(evidence: Evidence) -> list[Span]:
     return [span for _, span in fault_spans(evidence, round(FAULT_GRACE_SECS * SECOND_NS))]
 
 
 def _overs(evidence: Evidence) -> list[_Over]:
     """The positions that are over in the order of their last fills, but for those with no known wall time."""
-    walls, last = fill_walls(evidence), dict[int, tuple[Episode, list[Fill]]]()
-    for episode, fills in closed_positions(evidence):
-        last[episode.last] = episode, fills
-    held, wallet, overs = dict[str, Decimal](), Decimal(evidence.scenario.balance), []
-    funding = [row for row in evidence.ledger["income"] if row["kind"] == "FUNDING_FEE"]
-    for fill in fills_of(evidence):
-        held[fill.symbol] = held.get(fill.symbol, ZERO) + fill.signed
-        wallet += fill.realized - fill.commission
-        if fill.trade_id not in last:
-            continue
-        episode, fills = last[fill.trade_id]
+    walls, overs = fill_walls(evidence), []
+    for episode, fills in sorted(closed_positions(evidence), key=lambda over: over[0].last):
         begun_ns, ended_ns = walls.get(episode.first), walls.get(episode.last)
-        if begun_ns is None or ended_ns is None:
-            continue
-        earned = sum((f.realized - f.commission for f in fills), ZERO)
-        paid = sum((Decimal(r["amount"]) for r in funding if int(r["ts_ms"]) <= fill.ts_ms), ZERO)
-        overs.append(_Over(episode, begun_ns, ended_ns, earned, wallet + paid, not any(held.values())))
+        if begun_ns is not None and ended_ns is not None:
+            earned = sum((fill.realized - fill.commission for fill in fills), ZERO)
+            overs.append(_Over(episode, begun_ns, ended_ns, earned))
     return overs
 
 

@@ -4,7 +4,7 @@ What it forecasts is worth nothing; that it says the same live, after any kill a
 offline on the same bars is what is played for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from actors.forecaster import forecast_bars
 from catalog.columns import MINUTE_NS, BarColumns
 from configs.errors import RunFailedError
 from configs.schema import ModelConfig
-from live.history import newest_bars
+from live.history import closed_bars
+from live.rehearsal import book
 from live.rehearsal.campaign.generate import MODEL
 from live.rehearsal.campaign.scenario import Scenario
-from live.venue.client import VenueClient
+from live.venue.answers import Kline
 from models.predictor import Predictor
 from models.train import train_model
 
@@ -73,15 +74,25 @@ def with_bundle(run: Mapping[str, Any], folder: Path, symbol: str) -> dict[str, 
     return {**run, "models": [model | {"bundle": bundle} for model in run["models"]]}
 
 
-def offline_forecasts(scenario: Scenario, folder: Path, http_url: str) -> dict[str, dict[int, float]]:
-    """What the model says of all closed bars that a venue has: by symbol, by the bar's close (ns UTC)."""
+def offline_forecasts(
+    scenario: Scenario, folder: Path, klines: Mapping[str, Sequence[book.Kline]]
+) -> dict[str, dict[int, float]]:
+    """What the model says of all closed minutes that a venue has: by symbol, by the bar's close (ns UTC).
+
+    They are the venue's own records: over REST the minute's request weight may be used up by the nodes.
+    """
     found = {}
     for symbol in scenario.symbols:
-        with VenueClient(http_url) as client:
-            bars = newest_bars(client, symbol, "1m", 2 * HISTORY_MINUTES)
+        closed = [_told(kline) for kline in klines[symbol] if kline.closed]
+        bars = closed_bars(closed[-2 * HISTORY_MINUTES :], "1m")
         forecasts = forecast_bars(Predictor.load(bundle_of(folder, symbol).resolve()), bars)
         found[symbol] = dict(zip(bars.ts_event.tolist(), forecasts.tolist(), strict=True))
     return found
+
+
+def _told(kline: book.Kline) -> Kline:
+    """As the venue tells it."""
+    return Kline(kline.open_ms, kline.open, kline.high, kline.low, kline.close, kline.volume, kline.close_ms)
 
 
 def _market() -> BarColumns:

@@ -10,10 +10,14 @@ from typing import Any, NamedTuple
 
 from nautilus_trader.model import TriggerType
 
-from actors.risk_rules import KillMemory
+from actors import risk_rules, sentiment
+from actors.risk_rules import DayRules, KillMemory
 from actors.state_file import StateFile
+from live import preflight
+from live.checks.report import ok
 from live.conductor import Conductor
 from live.record.audit_file import AuditFile
+from live.rehearsal.campaign.stages import PLAIN
 from strategies import checks, keeper, open_trade, orders, risk, trade
 from strategies.base import TradingStrategy
 from strategies.journal import Journal
@@ -31,11 +35,15 @@ _FEE = 2.5  # of one fill, in quote currency
 
 
 class Mutant(NamedTuple):
-    """`apply` breaks this process; `accused_by` are invariants, `seeds` those worth playing."""
+    """`apply` breaks this process; `accused_by` are invariants, `seeds` those worth playing.
+
+    They are played on a `stage` (`stages.STAGES`).
+    """
 
     apply: Callable[[], None]
     accused_by: tuple[str, ...]
     seeds: tuple[int, ...]
+    stage: str = PLAIN
 
 
 def apply_mutant(name: str) -> None:
@@ -228,12 +236,43 @@ def _limit_ignored() -> None:
     _replace(risk, "_caps", uncapped)
 
 
+def _losses_ignored() -> None:
+    _replace(risk_rules, "_reached", lambda *_: False)
+
+
+def _streak_ignored() -> None:
+    count = DayRules._count
+
+    def counted(rules: DayRules, now: int, pnl: float) -> None:
+        count(rules, now, pnl)
+        rules.memory.streak_until = 0
+
+    _replace(DayRules, "_count", counted)
+
+
 def _never_enters() -> None:
     _replace(TradingStrategy, "_enter", lambda *_: None)
 
 
 def _rules_not_renewed() -> None:
     _replace(VenueGrid, "renew_rules", lambda _: True)
+
+
+# -- what it looks at ------------------------------------------------------------------------------------
+
+
+def _margin_not_checked() -> None:
+    preflight.CHECKS["margin type"] = lambda _: ok("margin type", "not looked at")
+
+
+def _sentiment_early() -> None:
+    learn = sentiment.learn_day
+
+    def learnt(*args: Any, now: int, delay_ns: int) -> None:
+        del delay_ns
+        learn(*args, now=now, delay_ns=0)
+
+    _replace(sentiment, "learn_day", learnt)
 
 
 # -- what is remembered ----------------------------------------------------------------------------------
@@ -260,6 +299,15 @@ def _streak_forgotten() -> None:
     def forget(name: str, value: Any) -> Any:
         if name == "guard.json" and value is not None:
             value.day.streak = value.day.streak_until = 0
+        return value
+
+    _reading(forget)
+
+
+def _day_forgotten() -> None:
+    def forget(name: str, value: Any) -> Any:
+        if name == "guard.json" and value is not None:
+            value.day.opening = value.day.loss_pct = None
         return value
 
     _reading(forget)
@@ -351,7 +399,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "stop_loosened": Mutant(_stop_loosened, ("stop_never_loosened",), (20450, 20359)),
     "stop_late": Mutant(_stop_late, ("shortfalls", "money"), (20450, 20448, 20677, 20364)),
     "target_not_reduce_only": Mutant(_target_not_reduce_only, ("orders_serve",), (20450, 20448)),
-    "target_not_resized": Mutant(_target_not_resized, ("targets_fit",), (20448, 20677)),
+    "target_not_resized": Mutant(
+        _target_not_resized, ("targets_fit", "targets_follow"), (20450, 20448), "growing"
+    ),
     "target_never_placed": Mutant(_target_never_placed, ("targets_fit",), (20448, 20045)),
     "exit_not_reduce_only": Mutant(_exit_not_reduce_only, ("orders_serve",), (20448, 20450)),
     "orphans_left": Mutant(_orphans_left, ("no_orphans",), (20450, 20448)),
@@ -361,14 +411,21 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "limit_ignored": Mutant(_limit_ignored, ("within_limit",), (20453, 20449)),
     "never_enters": Mutant(_never_enters, ("shortfalls",), (20450, 20448, 20765)),
-    "rules_not_renewed": Mutant(_rules_not_renewed, ("within_filters",), (20433, 20749, 20117)),
+    "rules_not_renewed": Mutant(_rules_not_renewed, ("within_filters", "settles"), (20450, 20448), "coarse"),
+    "losses_ignored": Mutant(_losses_ignored, ("limits_kept",), (20440, 20450, 20448), "limits"),
+    "streak_ignored": Mutant(_streak_ignored, ("limits_kept",), (20447, 20518), "limits"),
+    "margin_not_checked": Mutant(_margin_not_checked, ("margin_as_asked",), (20450, 20448), "isolated"),
+    "sentiment_early": Mutant(_sentiment_early, ("sentiment_counts",), (20001, 20015, 20026), "sentiment"),
+    "day_forgotten": Mutant(_day_forgotten, ("risk_across_restarts",), (20440, 20450), "limits"),
     "memory_not_loaded": Mutant(
         _memory_not_loaded, ("plans_survive", "risk_across_restarts"), (20359, 20843)
     ),
     "memory_not_saved": Mutant(_memory_not_saved, ("settles",), (20450, 20448)),
-    "guard_not_loaded": Mutant(_guard_not_loaded, ("risk_across_restarts",), (20839, 20361)),
-    "streak_forgotten": Mutant(_streak_forgotten, ("risk_across_restarts",), (20762, 20449)),
-    "halt_forgotten": Mutant(_halt_forgotten, ("risk_across_restarts",), (20015, 20496)),
+    "guard_not_loaded": Mutant(_guard_not_loaded, ("risk_across_restarts",), (20444, 20448), "limits"),
+    "streak_forgotten": Mutant(
+        _streak_forgotten, ("risk_across_restarts", "limits_kept"), (20444, 20530, 20532), "limits"
+    ),
+    "halt_forgotten": Mutant(_halt_forgotten, ("risk_across_restarts",), (20440, 20450, 20449), "limits"),
     "fees_not_counted": Mutant(_fees_not_counted, ("money",), (20450, 20448)),
     "fills_not_told": Mutant(_fills_not_told, ("audit_complete",), (20450, 20448)),
     "audit_gap": Mutant(_audit_gap, ("audit_complete",), (20450, 20448)),

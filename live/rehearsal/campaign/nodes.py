@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from configs.errors import RunFailedError
+
 __all__ = ["End", "Node", "Nodes"]
 
 
@@ -66,7 +68,10 @@ class Nodes:
         self._orders.close()
 
     def _read(self) -> None:
-        *lines, self._text = (self._text + self._orders.recv(65_536)).split(b"\n")
+        part = self._orders.recv(65_536)
+        if not part:
+            self._lose()
+        *lines, self._text = (self._text + part).split(b"\n")
         for line in lines:
             values = json.loads(line)
             node = self._nodes[values["number"]]
@@ -76,3 +81,12 @@ class Nodes:
             else:
                 del self._nodes[values["number"]]
                 node.ended.set_result(End(values["code"], values["cpu_secs"]))
+
+    def _lose(self) -> None:
+        """The zygote is gone, and its nodes with it: whoever waits for one is told."""
+        asyncio.get_running_loop().remove_reader(self._orders)
+        for node in self._nodes.values():
+            for awaited in (node.started, node.ended):
+                if not awaited.done():
+                    awaited.set_exception(RunFailedError("the process that nodes are forked from has died"))
+        self._nodes.clear()

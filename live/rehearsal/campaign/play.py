@@ -17,10 +17,11 @@ import yaml
 
 from catalog.instruments import find_spec
 from live.rehearsal.campaign.evidence import Evidence, Life
+from live.rehearsal.campaign.index import IndexService, sentiment_of
 from live.rehearsal.campaign.market import WalkFeed
 from live.rehearsal.campaign.model import HISTORY_MINUTES, offline_forecasts, with_bundle
 from live.rehearsal.campaign.nodes import Node, Nodes
-from live.rehearsal.campaign.record import believed, node_view, outcome_of, read_audit
+from live.rehearsal.campaign.record import is_believed, node_view, outcome_of, read_audit
 from live.rehearsal.campaign.scenario import Fault, Kill, Move, Scenario
 from live.rehearsal.campaign.spot_evidence import spot_ledger_of
 from live.rehearsal.campaign.steps import in_node
@@ -44,6 +45,7 @@ _SETTLE_SECS = 30.0
 _READY_SECS = 80.0  # the engine gives up on a venue that cannot be reached after 60
 _END_SECS = 30.0
 _LOOK_SECS = 0.02
+_MARK_SECS = 0.05
 _MOST_LIVES = 8
 _FAILED_STARTS = 3
 
@@ -139,6 +141,7 @@ class _Player:
         self._cleared_ns = 0
         self._settled = False
         self._forecasts: dict[str, dict[int, float]] = {}
+        self._index: IndexService | None = None
 
     # -- the venue ------------------------------------------------------------------------------------------
 
@@ -151,12 +154,17 @@ class _Player:
             if fault.at_secs is None:
                 await self._inject(fault)
         self._jobs.append(asyncio.create_task(self.session.run()))
+        self._jobs.append(asyncio.create_task(self._watch_marks()))
         run = self._scenario.run | {
             "data": self._scenario.run["data"] | {"catalog": str(self._folder / "none")}
         }
         if self._scenario.has_model:
             (self._folder / "none").mkdir()
             run = with_bundle(run, self._nodes.models, self._scenario.symbols[0])
+        if self._scenario.mood is not None:
+            self._index = IndexService(self._scenario.mood, self.session.market_ms, self._scenario.seed)
+            await self._index.open()
+            run |= {"sentiment": sentiment_of(self._index)}
         (self._folder / "run.yaml").write_text(yaml.safe_dump(run))
 
     async def close(self) -> None:
@@ -168,7 +176,14 @@ class _Player:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        if self._index is not None:
+            await self._index.close()
         await self.session.close()
+
+    async def _watch_marks(self) -> None:
+        while True:
+            self.watch.look_at_marks()
+            await asyncio.sleep(_MARK_SECS)
 
     async def _inject(self, fault: Fault) -> None:
         await self.session.inject(parse_fault(fault.values))
@@ -315,7 +330,7 @@ class _Player:
     async def end(self) -> None:
         """Faults away, everything settled, and the node stopped as the scenario says."""
         self.watch.disarm()
-        for job in self._jobs[1:]:
+        for job in self._jobs[2:]:  # not the venue and the look at its marks
             job.cancel()
         await self._clear()
         self.session.set_speed(_SETTLE_SPEED)
@@ -329,8 +344,10 @@ class _Player:
             await self._settle()
             await self._stop()
         if self._scenario.has_model:
-            models, url = self._nodes.models, self.session.server.http_url
-            self._forecasts = await asyncio.to_thread(offline_forecasts, self._scenario, models, url)
+            klines = {name: self.session.server.record.klines(name, "1m") for name in self._scenario.symbols}
+            self._forecasts = await asyncio.to_thread(
+                offline_forecasts, self._scenario, self._nodes.models, klines
+            )
 
     async def _clear(self) -> None:
         for fault in self._scenario.faults:
@@ -357,12 +374,11 @@ class _Player:
         if (time.time_ns() - since_ns) / 1e9 < _QUIET_SECS:
             return False
         moments = self.watch.last.values()
+        held = {m.symbol: m.position for m in moments if m.position}
         return all(
             moment.stop_covers if moment.position else moment.orders_open == moment.entry_orders_open
             for moment in moments
-        ) and believed(self._folder / "state", self._scenario.kind) == {
-            m.symbol: m.position for m in moments if m.position
-        }
+        ) and is_believed(self._folder / "state", held, self._scenario.kind)
 
     async def _kill_at_end(self, kill: Kill | None) -> None:
         node = self._node
@@ -412,4 +428,7 @@ class _Player:
             node_view=node_view(self._folder / "state", audit),
             trade_walls=dict(self.watch.trade_walls),
             forecasts=self._forecasts,
+            marks=tuple(self.watch.marks),
+            told=() if self._index is None else tuple(self._index.told),
+            mood_due_ms=0 if self._index is None else self._index.due_ms,
         )

@@ -32,7 +32,14 @@ from live.rehearsal.campaign.timeline import (
     venue_orders,
 )
 
-__all__ = ["orders_serve", "plans_survive", "positions_within", "stops_stand_right", "targets_fit"]
+__all__ = [
+    "orders_serve",
+    "plans_survive",
+    "positions_within",
+    "stop_never_loosened",
+    "stops_stand_right",
+    "targets_fit",
+]
 
 ZERO = Decimal(0)
 _CLOSING = ("stop", "bridge", "target", "exit")
@@ -101,6 +108,50 @@ def positions_within(moments: Sequence[Moment], wall_ns: int, within_ns: int) ->
 
 
 # -- where a stop stands -------------------------------------------------------------------------------------
+
+
+def stop_never_loosened(evidence: Evidence) -> list[Violation]:
+    """From stop to stop of one position the trigger only ever comes nearer, through restarts as well.
+
+    Not judged: the stop of last resort of a rest smaller than a step that the venue has made coarser. The
+    engine, which counts in whole steps, took the position for closed, and its plan with it.
+    """
+    found = []
+    spans, moments = episodes_of(evidence), states(evidence)
+    last: dict[Episode, VenueOrder] = {}
+    for order in venue_orders(evidence):
+        if not (order.algo or order.type == "STOP_LOSS") or order.role != "stop":
+            continue
+        episode = next((e for e in spans if e.symbol == order.symbol and e.has(order.created_ms)), None)
+        if episode is None or (episode.side > 0) != (order.side == "SELL"):
+            continue
+        before, tick = last.get(episode), evidence.specs[order.symbol].tick
+        if before is not None and (before.trigger - order.trigger) * episode.side > tick:
+            if _is_of_rest(evidence, order, moments.get(order.symbol, [])):
+                continue
+            text = (
+                f"{order.symbol}: stop {before.client_id} at {before.trigger} was followed by "
+                f"{order.client_id} at {order.trigger}"
+            )
+            found.append(Violation("stop_never_loosened", text))
+        last[episode] = order
+    return found
+
+
+def _is_of_rest(evidence: Evidence, order: VenueOrder, moments: Sequence[Moment]) -> bool:
+    """Whether it covers less than a step that a fault has set, no farther than the last resort is."""
+    sent_ns = sent_at(evidence).get(order.client_id)
+    moment = None if sent_ns is None else state_at(list(moments), sent_ns)
+    if moment is None or not moment.position:
+        return False
+    steps = [
+        Decimal(fault.values["step"])
+        for fault in evidence.scenario.faults
+        if fault.values["kind"] == "change_filters" and fault.values.get("symbol") == order.symbol
+    ]
+    side = 1 if moment.position > 0 else -1
+    farthest = moment.mark * (1 - side * (_LAST_RESORT + _SLACK))
+    return abs(moment.position) < max(steps, default=ZERO) and (farthest - order.trigger) * side <= 0
 
 
 def stops_stand_right(evidence: Evidence) -> list[Violation]:

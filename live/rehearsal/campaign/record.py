@@ -7,11 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from actors.state_file import newest
 from catalog.instruments import read_exchange_info, symbol_of
 from live.rehearsal.campaign.evidence import NodeView
 from live.rehearsal.campaign.scenario import Kind
 
-__all__ = ["believed", "node_view", "outcome_of", "read_audit"]
+__all__ = ["is_believed", "node_view", "outcome_of", "read_audit"]
 
 _STOPPED = re.compile(r"^stopped: (\w+)", re.MULTILINE)
 
@@ -29,17 +30,21 @@ def read_audit(state: Path) -> tuple[tuple[dict[str, Any], ...], int]:
     return tuple(records), unreadable
 
 
-def believed(state: Path, kind: Kind = "um") -> dict[str, Decimal]:
-    """The positions by symbol that the strategies have last written down; flat ones are left out."""
-    found = {}
+def is_believed(state: Path, held: Mapping[str, Decimal], kind: Kind = "um") -> bool:
+    """Whether these positions, by symbol and none of them flat, are what the strategies have written down.
+
+    In whole steps of the node's own: a rest of less it has no number for, where a fault has changed the step.
+    """
+    found = set[str]()
     for written in _state_files(state, "trade-*.json").values():
         memory = written.get("state", written) if isinstance(written, dict) else {}
         if memory.get("held_lots"):
             symbol = symbol_of(memory["instrument"])
-            # in the node's own lots: the step may have been another when it started
-            rules = read_exchange_info(state / "exchange_info.json", kind)
-            found[symbol] = memory["held_lots"] * rules[symbol].step
-    return found
+            step = read_exchange_info(state / "exchange_info.json", kind)[symbol].step
+            if symbol not in held or abs(memory["held_lots"] * step - held[symbol]) >= step:
+                return False
+            found.add(symbol)
+    return found == held.keys()
 
 
 def outcome_of(output: Path) -> str | None:
@@ -69,10 +74,8 @@ def node_view(state: Path, audit: Sequence[Mapping[str, Any]]) -> NodeView:
 
 
 def _state_files(state: Path, pattern: str) -> dict[str, Any]:
-    """What the files say, by name; what is or was on its way to the disk is newer (`actors.state_file`)."""
-    newer = {path.name.removesuffix(".next"): _decoded(path) for path in state.glob(f"{pattern}.next")}
-    files = {path.name: _decoded(path) for path in sorted(state.glob(pattern))}
-    return files | {name: told for name, told in newer.items() if isinstance(told, dict)}
+    """What the files say, by name, with what is newer beside them."""
+    return {path.name: _decoded(path) for path in sorted(state.glob(pattern))}
 
 
 def _sum(texts: Sequence[str]) -> Decimal:
@@ -80,9 +83,10 @@ def _sum(texts: Sequence[str]) -> Decimal:
 
 
 def _decoded(path: Path) -> Any:
+    content = newest(path)
+    if content is None:
+        return None  # it has just been removed
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None  # it has just taken the file's name
+        return json.loads(content)
     except ValueError as error:
         return f"unreadable: {error}"

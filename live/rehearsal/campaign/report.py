@@ -7,7 +7,7 @@ from rich.table import Table
 
 from configs.console import out
 from live.rehearsal.campaign.figures import Row, cells
-from live.rehearsal.campaign.results import Line, Result, Summary
+from live.rehearsal.campaign.results import LimitLine, Line, Result, Summary
 
 __all__ = ["print_result", "print_summary"]
 
@@ -18,6 +18,8 @@ def print_summary(summary: Summary) -> None:
     """What was played, what failed, and how long positions were without a stop."""
     _print_classes("fault class", summary.fault_classes)
     _print_classes("killed at", summary.kill_steps)
+    _print_classes("stage", summary.stages)
+    _print_limits(summary.limits)
     _print_unprotected(summary.unprotected)
     table = Table("invariant", "failed", "seeds")
     for name, seeds in sorted(summary.failures.items()):
@@ -58,6 +60,13 @@ def _print_classes(title: str, lines: Iterable[Line]) -> None:
         table.add_row(
             line.name, str(line.scenarios), str(line.came_about), str(line.failed), _shown(line.seeds)
         )
+    out.print(table)
+
+
+def _print_limits(lines: Iterable[LimitLine]) -> None:
+    table = Table("limit", "reached in", "across a kill", "on its stage", "reached", "across a kill")
+    for line in lines:
+        table.add_row(line.name, *map(str, line[1:]))
     out.print(table)
 
 

@@ -10,10 +10,12 @@ import msgspec
 from live.rehearsal.campaign.evidence import Bare, Violation
 from live.rehearsal.campaign.figures import NO_FAULT, TARGET_SECS, Row, by_class, rows
 from live.rehearsal.campaign.generate import COMBINED, NONE
-from live.rehearsal.campaign.scenario import Kind
+from live.rehearsal.campaign.looks import LIMITS, Bound
+from live.rehearsal.campaign.scenario import Kind, Scenario
+from live.rehearsal.campaign.stages import PLAIN
 from live.rehearsal.campaign.variants import VARIANTS
 
-__all__ = ["HARNESS", "Line", "Result", "Summary", "shortfalls", "summarise"]
+__all__ = ["HARNESS", "LimitLine", "Line", "Result", "Summary", "shortfalls", "summarise"]
 
 HARNESS = "harness"
 _LATE, _FEW_TIMES = 0.01, 6
@@ -24,7 +26,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One scenario that was played.
 
     `fault_class` and `kill_step` are what it was made for, `kills` the kill points that came about, `faults`
-    the kinds that hit anything. Of the harness itself a violation is called `harness`.
+    the kinds that hit anything. `stage` is empty for a plain one, `bounds` are the limits that it reached. Of
+    the harness itself a violation is called `harness`.
     """
 
     seed: int
@@ -41,6 +44,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     venue_cpu_secs: float = 0.0
     wall_secs: float = 0.0
     steps: dict[str, int] = {}
+    stage: str = ""
+    bounds: tuple[Bound, ...] = ()
 
     @classmethod
     def of(cls, seed: int, ending: str, kind: Kind = "um", **values: Any) -> "Result":
@@ -54,6 +59,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             **values,
         )
 
+    @classmethod
+    def of_scenario(cls, scenario: Scenario, **values: Any) -> "Result":
+        """With the classes of a scenario."""
+        faults = scenario.fault_classes
+        return cls(
+            seed=scenario.seed,
+            fault_class=NONE if not faults else faults[0] if len(faults) == 1 else COMBINED,
+            kill_step=scenario.kill_steps[0] if scenario.kill_steps else NONE,
+            ending=scenario.ending,
+            stage=scenario.stage,
+            **values,
+        )
+
 
 class Line(NamedTuple):
     """One class: its scenarios, those in which it came about, those that failed, and the failed seeds."""
@@ -63,6 +81,21 @@ class Line(NamedTuple):
     came_about: int
     failed: int
     seeds: tuple[int, ...]
+
+
+class LimitLine(NamedTuple):
+    """A limit: in how many scenarios it closed the account for entries, and in how many across a kill.
+
+    `any` is for those of a loss, a drawdown or a streak together. Once of all scenarios, once of those on the
+    stage that is made for it, with how many those are.
+    """
+
+    name: str
+    bound: int
+    across_kill: int
+    staged: int
+    staged_bound: int
+    staged_across_kill: int
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +114,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     fault_classes: list[Line]
     kill_steps: list[Line]
     unprotected: list[Row]
+    stages: list[Line] = []
+    limits: list[LimitLine] = []
     shortfalls: list[str] = []
 
 
@@ -102,6 +137,8 @@ def summarise(results: Sequence[Result]) -> Summary:
         fault_classes=_lines(((r.fault_class, _has_hit(r)), r) for r in results),
         kill_steps=_lines(((r.kill_step, r.kill_step in (NONE, *r.kills)), r) for r in results),
         unprotected=rows([bare for result in results for bare in result.bare]),
+        stages=_lines(((r.stage or PLAIN, bool(r.positions)), r) for r in results),
+        limits=_limits(results),
         shortfalls=shortfalls(results),
     )
 
@@ -123,6 +160,21 @@ def shortfalls(results: Sequence[Result]) -> list[str]:
     if len(calm) >= _FEW_SCENARIOS and idle > _most_by_chance(len(calm), _IDLE):
         texts.append(f"{idle} of {len(calm)} scenarios without fault and kill opened no position")
     return texts
+
+
+def _limits(results: Sequence[Result]) -> list[LimitLine]:
+    staged = [result for result in results if result.stage == "limits"]
+    names = sorted({bound.limit for result in results for bound in result.bounds})
+    return [
+        LimitLine(name, *_bound(results, wanted), len(staged), *_bound(staged, wanted))
+        for name, wanted in (("any", LIMITS), *((name, (name,)) for name in names))
+    ]
+
+
+def _bound(results: Iterable[Result], wanted: Sequence[str]) -> tuple[int, int]:
+    """How many reached one of the limits, and how many across a kill."""
+    found = [[bound for bound in result.bounds if bound.limit in wanted] for result in results]
+    return sum(map(bool, found)), sum(any(bound.across_kill for bound in bounds) for bounds in found)
 
 
 def _most_by_chance(count: int, share: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Ending", "Fault", "Kill", "Kind", "Market", "Move", "Scenario", "Toward"]
+__all__ = ["Ending", "Fault", "Kill", "Kind", "Market", "Mood", "Move", "Scenario", "Toward"]
 
 Ending = Literal["keep", "flatten", "kill"]
 Kind = Literal["um", "spot"]
@@ -41,6 +41,18 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     toward: Toward
 
 
+class Mood(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentiment index: `before` until `due_minutes` of the market after the beginning, then `after`.
+
+    The service that tells it fails for `failing` of all requests (a share).
+    """
+
+    before: int
+    after: int
+    due_minutes: int
+    failing: float = 0.0
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """A named fault of `live.rehearsal.faults.script`, at `at_secs`; None: before the node starts."""
 
@@ -68,7 +80,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     The moves, faults and kills lie within `trading_secs`; then all faults end and the node may settle. It is
     stopped by SIGTERM and keeps or flattens, or is killed, started once more and then stopped. `kind` is the
     market: USD-M futures or spot. `has_model`: the strategy asks the campaign's model (`model`), whose bundle
-    the run does not name yet.
+    the run does not name yet; with a `mood` it asks a sentiment index as well. `stage` is what it was bent
+    for (`stages.STAGES`), empty for none.
     """
 
     seed: int
@@ -86,3 +99,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     kill_steps: tuple[str, ...] = ()
     kind: Kind = "um"
     has_model: bool = False
+    mood: Mood | None = None
+    stage: str = ""

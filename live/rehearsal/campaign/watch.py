@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from live.rehearsal.campaign.evidence import FaultSpan, KillDone, Moment, Request
+from live.rehearsal.campaign.evidence import FaultSpan, KillDone, Mark, Moment, Request
 from live.rehearsal.campaign.scenario import Kill
 from live.rehearsal.campaign.spot_evidence import spot_moment
 from live.rehearsal.campaign.steps import LATER_SECS, Phase, answer_steps, event_steps, request_steps
@@ -62,6 +62,7 @@ class Watch:
         self.kills: list[KillDone] = []
         self.counts: Counter[str] = Counter()
         self.trade_walls: dict[int, int] = {}
+        self.marks: list[Mark] = []
         self.changed_at = time.monotonic()
         self._session = session
         self._symbols = tuple(symbols)
@@ -129,6 +130,14 @@ class Watch:
         """Note every symbol as it is."""
         self._look(None, what)
 
+    def look_at_marks(self) -> None:
+        """Note the mark prices that have changed."""
+        session, newest = self._session, {mark.symbol: mark for mark in self.marks[-2 * len(self._symbols) :]}
+        for symbol in self._symbols if session.plan.market_kind == "um" else ():
+            price, before = session.venue.market(symbol).mark, newest.get(symbol)
+            if price is not None and (before is None or before.price != price):
+                self.marks.append(Mark(time.time_ns(), session.market_ms, symbol, price))
+
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _pass(self, steps: tuple[str, ...]) -> None:
@@ -172,6 +181,8 @@ class Watch:
             orders_open=len(orders) + len(algos),
             mark=venue.market(symbol).mark or ZERO,
             entry_price=position.entry_price,
+            targets=sum((o.remaining for o in orders if o.reduce_only and o.type == "LIMIT"), ZERO),
+            isolated=position.isolated,
         )
 
     @property
@@ -195,7 +206,13 @@ def covers(position: PositionView, algos: Iterable[AlgoOrder], orders: Iterable[
 
 
 def _state(moment: Moment) -> tuple[Any, ...]:
-    return (moment.position, moment.entry_orders_open, moment.stop_covers, moment.orders_open)
+    return (
+        moment.position,
+        moment.entry_orders_open,
+        moment.stop_covers,
+        moment.orders_open,
+        moment.targets,
+    )
 
 
 def _nothing() -> None:

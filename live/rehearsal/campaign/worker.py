@@ -12,26 +12,41 @@ import msgspec
 
 from live.rehearsal.campaign.evidence import Evidence
 from live.rehearsal.campaign.exposure import unprotected
+from live.rehearsal.campaign.generate import scenario_of
+from live.rehearsal.campaign.looks import bounds_of
 from live.rehearsal.campaign.nodes import Nodes
 from live.rehearsal.campaign.play import Played, play
 from live.rehearsal.campaign.results import Result
-from live.rehearsal.campaign.scenario import Kind
+from live.rehearsal.campaign.scenario import Kind, Scenario
 from live.rehearsal.campaign.timeline import episodes_of
 from live.rehearsal.campaign.variants import VARIANTS
 from live.rehearsal.campaign.zygote import fork_zygote
 
-__all__ = ["Task", "judge", "play_seed", "work"]
+__all__ = ["LONGEST_SECS", "Task", "judge", "play_seed", "work"]
 
-_LONGEST_SECS = 400.0
+LONGEST_SECS = 400.0
 
 
 class Task(NamedTuple):
-    """What is played: failures go to `keep`, `models` has the nodes' models, `mutant` breaks every node."""
+    """What is played: failures go to `keep`, `models` has the nodes' models, `mutant` breaks every node.
+
+    All are played on one `stage` (None: each on its own; futures only).
+
+    Scenarios are played in folders of `scratch` (None: of the system's), which stay if that breaks off.
+    """
 
     keep: Path
     models: Path
     kind: Kind = "um"
     mutant: str | None = None
+    scratch: Path | None = None
+    stage: str | None = None
+
+    def scenario_of(self, seed: int) -> Scenario:
+        """What is played for a seed."""
+        if self.stage is None:
+            return VARIANTS[self.kind].scenario_of(seed)
+        return scenario_of(seed, self.stage)
 
 
 def work(jobs: socket.socket, task: Task) -> int:
@@ -60,27 +75,26 @@ async def _seeds(jobs: socket.socket) -> AsyncIterator[int]:
 
 async def play_seed(seed: int, nodes: Nodes, task: Task, *, keep_all: bool = False) -> Result:
     """Play and judge one seed; what failed is kept in `task.keep`/SEED, with everything the node wrote."""
-    scenario = VARIANTS[task.kind].scenario_of(seed)
-    with tempfile.TemporaryDirectory(prefix=f"campaign-{seed}-") as name:
-        async with asyncio.timeout(_LONGEST_SECS):
-            played = await play(scenario, nodes, Path(name))
-        result = await asyncio.to_thread(judge, played)
-        if result.violations or keep_all:
-            kept = task.keep / str(seed)
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(Path(name), kept)
-            (kept / "evidence.json").write_bytes(_encoded(played.evidence))
-            (kept / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    scenario = task.scenario_of(seed)
+    folder = Path(tempfile.mkdtemp(prefix=f"campaign-{seed}-", dir=task.scratch))
+    async with asyncio.timeout(LONGEST_SECS):
+        played = await play(scenario, nodes, folder)
+    result = await asyncio.to_thread(judge, played)
+    if result.violations or keep_all:
+        kept = task.keep / str(seed)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder, kept)
+        (kept / "evidence.json").write_bytes(_encoded(played.evidence))
+        (kept / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
 def judge(played: Played) -> Result:
     """The result of a scenario that was played."""
     evidence = played.evidence
-    return Result.of(
-        evidence.scenario.seed,
-        evidence.scenario.ending,
-        evidence.scenario.kind,
+    return Result.of_scenario(
+        evidence.scenario,
         kills=tuple(kill.step for kill in evidence.kills),
         faults=tuple(span.kind for span in evidence.faults),
         lives=len(evidence.lives),
@@ -91,6 +105,7 @@ def judge(played: Played) -> Result:
         venue_cpu_secs=played.venue_cpu_secs,
         wall_secs=played.wall_secs,
         steps=dict(played.steps),
+        bounds=bounds_of(evidence),
     )
 
 

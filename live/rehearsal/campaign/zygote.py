@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -64,7 +65,10 @@ def fork_zygote(mutant: str | None = None) -> tuple[socket.socket, int]:
 
 
 def fork_process(run: Callable[[], int], close: tuple[socket.socket, ...] = ()) -> int:
-    """The process id of a child that closes some sockets, runs a function and exits with its result."""
+    """The process id of a child that closes some sockets, runs a function and exits with its result.
+
+    An exception is told on the child's standard error before it ends.
+    """
     with warnings.catch_warnings():
         # the threads that are there belong to libraries that expect a fork
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -78,6 +82,8 @@ def fork_process(run: Callable[[], int], close: tuple[socket.socket, ...] = ()) 
         code = run()
     finally:
         with suppress(OSError, ValueError):
+            if sys.exception() is not None:  # nobody else does: the process ends here
+                traceback.print_exc()
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)

@@ -37,6 +37,7 @@ from live.rehearsal.faults.script import (
     RefuseConnection,
     ReorderMessage,
     RequestKind,
+    ShiftKind,
 )
 from live.rehearsal.ports import ConnectFault, Delivery, RequestFault
 
@@ -46,9 +47,9 @@ _LOG_KEPT = 100_000
 
 
 class Action(NamedTuple):
-    """A timed fault that begins now, or ends (`begins` false; only those that last)."""
+    """A fault that begins now, or ends (`begins` false; only those that last and those that shift prices)."""
 
-    fault: InstantKind | LastingKind
+    fault: InstantKind | LastingKind | ShiftKind
     begins: bool
 
 
@@ -166,10 +167,11 @@ class ScriptedFaults:
         while (at_ms := self.next_ms) is not None and at_ms <= now_ms:
             _, _, armed, begins = heappop(self._due)
             fault = armed.fault
-            assert isinstance(fault, InstantKind | LastingKind)
-            armed.lasting = begins and isinstance(fault, LastingKind)
-            self._note(fault, "begin" if begins else "end", at_ms)
+            assert isinstance(fault, InstantKind | LastingKind | ShiftKind)
             actions.append(Action(fault, begins))
+            if not isinstance(fault, ShiftKind):  # the events that it shifts are noted
+                armed.lasting = begins and isinstance(fault, LastingKind)
+                self._note(fault, "begin" if begins else "end", at_ms)
             if begins:
                 self._schedule(armed)
         return actions
@@ -219,6 +221,9 @@ class ScriptedFaults:
             self._schedule(armed)
         else:
             armed.gate = Gate(fault.when, random, start_ms)
+            if isinstance(fault, ShiftKind):
+                armed.turns = iter([Turn(armed.gate.first_ms, armed.gate.last_ms)])
+                self._schedule(armed)
         self._armed.append(armed)
         self._groups.clear()
 

@@ -19,13 +19,16 @@ def make_random(seed: int, place: int, label: str) -> Random:
 
 
 class Gate:
-    """Lets through what `When` says; `start_ms` is when its seconds begin."""
+    """Lets through what `When` says; `start_ms` is when its seconds begin.
+
+    It is open from `first_ms` until `last_ms` (None: for ever).
+    """
 
     def __init__(self, when: When, random: Random, start_ms: int) -> None:
         self._when = when
         self._random = random
-        self._first_ms = start_ms + round(when.at_secs * 1000)
-        self._last_ms = None if when.for_secs is None else self._first_ms + round(when.for_secs * 1000)
+        self.first_ms = start_ms + round(when.at_secs * 1000)
+        self.last_ms = None if when.for_secs is None else self.first_ms + round(when.for_secs * 1000)
         self.matched = 0
         self.passed = 0
 
@@ -36,7 +39,7 @@ class Gate:
 
     def open_at(self, now_ms: int) -> bool:
         """Whether its time has come and not gone."""
-        return now_ms >= self._first_ms and (self._last_ms is None or now_ms < self._last_ms)
+        return now_ms >= self.first_ms and (self.last_ms is None or now_ms < self.last_ms)
 
     def passes(self, now_ms: int) -> bool:
         """Whether this match is hit; every call counts as a match while the gate is open."""

@@ -40,6 +40,7 @@ __all__ = [
     "CrossQuotes",
     "DelayMessage",
     "DelayRequest",
+    "Deleverage",
     "DropMessage",
     "DropRequest",
     "DuplicateMessage",
@@ -272,14 +273,15 @@ class CrossQuotes(_OnMarket):
 
 
 class MoveMark(_OnMarket):
-    """The mark price is `percent` away from where it would be."""
+    """The mark price is `percent` away from where it would be, from the moment on that the fault begins."""
 
     kind: Literal["move_mark"]
     percent: Percentage
 
 
 class JumpPrice(_OnMarket):
-    """All prices are `percent` away from where they would be."""
+    """All prices are `percent` away from where they would be, from the moment on that it begins: first the
+    book, then the mark price."""
 
     kind: Literal["jump_price"]
     percent: Percentage
@@ -322,6 +324,14 @@ class RestartVenue(_Once):
     kind: Literal["restart_venue"]
     memory: bool = True
     down_secs: NonNegative = 0.0
+
+
+class Deleverage(_Once):
+    """The venue closes so much of each position in a symbol, at the mark price: adl_autoclose (futures)."""
+
+    kind: Literal["deleverage"]
+    symbol: str
+    percent: Annotated[float, Field(gt=0, le=100)] = 100.0
 
 
 class HaltSymbol(_Timed):
@@ -378,8 +388,9 @@ class SkewClock(_Timed):
 
 RequestKind = DelayRequest | DropRequest | LoseAnswer | LateAcceptance | ErrorAnswer | HttpAnswer
 MessageKind = DropMessage | DelayMessage | DuplicateMessage | ReorderMessage
-MarketKind = StaleQuotes | CrossQuotes | MoveMark | JumpPrice
-InstantKind = CloseSockets | ExpireListenKey | RestartVenue
+ShiftKind = MoveMark | JumpPrice
+MarketKind = StaleQuotes | CrossQuotes | ShiftKind
+InstantKind = CloseSockets | Deleverage | ExpireListenKey | RestartVenue
 LastingKind = HaltSymbol | ChangeFilters | SliceFills | SkewClock
 AnyKind = RequestKind | MessageKind | RefuseConnection | MarketKind | InstantKind | LastingKind
 AnyFault = Annotated[AnyKind, Field(discriminator="kind")]

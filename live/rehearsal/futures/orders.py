@@ -10,6 +10,7 @@ from decimal import Decimal
 from live.rehearsal.orders import Fill, PlacedOrder
 
 __all__ = [
+    "ADL_ID",
     "ALGO_TYPES",
     "AlgoOrder",
     "Income",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 ZERO = Decimal(0)
+ADL_ID = "adl_autoclose"
 ALGO_TYPES = ("STOP_MARKET", "TAKE_PROFIT_MARKET", "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET")
 
 
@@ -64,7 +66,7 @@ class Order(PlacedOrder):
     """An order in the matching engine at one moment of its life.
 
     `original_type` is the conditional type for an order that one set off (`algo_id` is then not zero).
-    `forced` marks a liquidation order.
+    `forced` marks an order that is the venue's own, of a liquidation or an auto-deleveraging.
     """
 
     position_side: str
@@ -78,6 +80,11 @@ class Order(PlacedOrder):
     amendments: int = 0
     algo_id: int = 0
     forced: bool = False
+
+    @property
+    def deleverages(self) -> bool:
+        """Whether it is of an auto-deleveraging."""
+        return self.forced and self.client_order_id == ADL_ID
 
     @property
     def average_price(self) -> Decimal:

@@ -223,7 +223,7 @@ def trading_status(desk: FuturesDesk, account: str, params: Params) -> Json:
 
 
 def adl_quantile(desk: FuturesDesk, account: str, params: Params) -> Json:
-    """GET adlQuantile: nobody is deleveraged here, so all are last in the queue."""
+    """GET adlQuantile: nobody else is here to be before, so all are last in the queue."""
     symbol = params.text("symbol")
     rows: dict[str, dict[str, Any]] = {}
     for view, _ in _positions(desk, account, symbol):

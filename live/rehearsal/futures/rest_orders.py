@@ -217,10 +217,12 @@ def user_trades(desk: FuturesDesk, account: str, params: Params) -> Json:
 
 
 def forced_orders(desk: FuturesDesk, account: str, params: Params) -> Json:
-    """GET forceOrders: the account's liquidations."""
+    """GET forceOrders: the account's liquidations and auto-deleveragings, or one kind of them."""
     symbol, window = params.text("symbol"), params.window(default=50, most=100, longest_ms=_WEEK_MS)
-    params.choice("autoCloseType", ("LIQUIDATION", "ADL"))
+    kind = params.choice("autoCloseType", ("LIQUIDATION", "ADL"))
     forced: list[Order] = desk.venue.forced_orders(account, symbol)
+    if kind is not None:
+        forced = [order for order in forced if order.deleverages == (kind == "ADL")]
     kept = newest((order for order in forced if window.covers(order.created_ms)), window.limit)
     return [order_json(order, desk.spec(order.symbol)) for order in kept]
 
@@ -275,6 +277,10 @@ def _batch_size(params: Any) -> int:
     return len(items) if isinstance(items, list) else 1
 
 
+def _forced_weight(params: Any) -> int:
+    return 20 if params.get("symbol") else 50
+
+
 def _open_weight(params: Any) -> int:
     return 1 if params.get("symbol") else 40
 
@@ -302,6 +308,6 @@ ENDPOINTS = (
     Endpoint("GET", "/fapi/v1/allAlgoOrders", Security.READ, all_algos, 5),
     Endpoint("DELETE", "/fapi/v1/algoOpenOrders", Security.TRADE, cancel_all_algos),
     Endpoint("GET", "/fapi/v1/userTrades", Security.READ, user_trades, 5),
-    Endpoint("GET", "/fapi/v1/forceOrders", Security.READ, forced_orders, 20),
+    Endpoint("GET", "/fapi/v1/forceOrders", Security.READ, forced_orders, _forced_weight),
     Endpoint("POST", "/fapi/v1/countdownCancelAll", Security.TRADE, set_countdown, 10),
 )

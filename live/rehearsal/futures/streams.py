@@ -31,7 +31,7 @@ class FuturesFeed(MarketFeed):
 
     def tell_all(self, event: Any) -> None:
         """Publish the fill of a liquidation order."""
-        if isinstance(event, OrderUpdate) and event.order.forced and event.trade is not None:
+        if isinstance(event, OrderUpdate) and _liquidates(event.order) and event.trade is not None:
             message = _force_order(event.order, event.ts_ms)
             for name in (f"{event.order.symbol.lower()}@forceOrder", "!forceOrder@arr"):
                 self._hub.publish(name, message)
@@ -65,6 +65,10 @@ class FuturesFeed(MarketFeed):
     def _ticker(self, event: Kline) -> Json:
         row = ticker_row(self._desk.spec(event.symbol), *last_day(self._desk.record[event.symbol]))
         return ticker_event(row, event.ts_ms)
+
+
+def _liquidates(order: Order) -> bool:
+    return order.forced and not order.deleverages
 
 
 def _force_order(order: Order, ts_ms: int) -> dict[str, Any]:

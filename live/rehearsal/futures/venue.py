@@ -4,7 +4,7 @@ Market events move it, requests change it, and everything that happens is put in
 reads no clock, file or network: time is the newest event's. Refusals are `VenueError`s.
 
 Not modelled: automatic adding of margin, multi-assets mode, price match and self-trade prevention, a queue at
-a price, auto-deleveraging, bracket-wise liquidation, fee discounts.
+a price, who is deleveraged, bracket-wise liquidation, fee discounts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ from live.rehearsal.errors import refuse
 from live.rehearsal.exchange import ExchangeVenue, Terms
 from live.rehearsal.futures.account import Account, Position, position_sides, round_money
 from live.rehearsal.futures.algos import place_algo, trigger
+from live.rehearsal.futures.deleveraging import deleverage
 from live.rehearsal.futures.entry import amend, place
 from live.rehearsal.futures.events import (
     AccountConfigUpdate,
@@ -138,8 +139,14 @@ class Venue(ExchangeVenue[Account, Order, UserTrade, VenueEvent]):
         return [end_order(self._state, owner, o, "CANCELED") for o in owner.orders.open(symbol)]
 
     def forced_orders(self, account: str, symbol: str | None = None) -> list[Order]:
-        """The liquidation orders, oldest first."""
+        """The venue's own orders, of liquidations and auto-deleveragings, oldest first."""
         return [o for o in self._account(account).orders.all(symbol) if o.forced]
+
+    def deleverage(
+        self, account: str, symbol: str, percent: Decimal, price: Decimal | None = None
+    ) -> list[Order]:
+        """Take away so much of a symbol's positions, at a price or at the mark; the orders that did it."""
+        return deleverage(self._state, self._account(account), symbol, percent, price)
 
     # -- conditional orders -------------------------------------------------------------------------------
 

@@ -1,0 +1,119 @@
+"""How long a node that is asked to end waits, and what it says it leaves behind."""
+
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from live import conductor
+from live.conductor import Conductor
+
+QUIET = {
+    "is_safe": True,
+    "is_quiet": True,
+    "is_holding": False,
+    "awaits_result": False,
+    "result": None,
+    "venue_amount": None,
+    "instrument": SimpleNamespace(id="BTCUSDT-PERP.BINANCE"),
+}
+OWED = {"is_quiet": False, "awaits_result": True}
+BARE = {"is_safe": False, "is_quiet": False, "is_holding": True}
+HELD = {"is_holding": True}
+
+
+class _Clock:
+    """Seconds that pass as told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class _Ending(Conductor):
+    """A conductor outside an engine; `said` is what it published."""
+
+    said: list[Any]
+    clock = SimpleNamespace(timestamp_ns=lambda: 0)  # type: ignore[assignment]
+    cache = SimpleNamespace()  # type: ignore[assignment]
+
+    def publish_message(self, topic: Any, record: Any) -> None:
+        del topic
+        self.said.append(record.detail)
+
+
+def _strategy(**values: Any) -> Any:
+    methods = {name: lambda *_: None for name in ("stand_still", "withdraw", "leave")}
+    return SimpleNamespace(**QUIET | values, **methods)
+
+
+def _end(
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: Any,
+    at_end: Any = "keep",
+    *,
+    left: Any = None,
+    safe_after_secs: float = 100,
+) -> Any:
+    """Ask for the end, and look ten times a second; the seconds it took, the outcome, and what was said."""
+    clock = _Clock()
+    monkeypatch.setattr(conductor, "time", clock)
+    monkeypatch.setattr(conductor, "books_of", lambda *_: {})
+    sweeper = SimpleNamespace(is_clean=True, left_over=left or {}, ask=lambda: None)
+    stopped: list[float] = []
+    ending = _Ending(
+        [strategy],
+        SimpleNamespace(reason="SIGTERM"),  # type: ignore[arg-type]
+        lambda: stopped.append(clock.now - 100.0),
+        at_end=at_end,
+        secs=None,
+        beat=lambda: None,
+        greet=lambda: None,
+        sweeper=sweeper,  # type: ignore[arg-type]
+    )
+    ending.said = []
+    for _ in range(400):
+        if clock.now - 100.0 >= safe_after_secs:
+            vars(strategy).update(is_safe=True, is_quiet=True)
+        ending._on_look(None)
+        clock.now += 0.1
+    assert ending.failure is None
+    assert len(stopped) == 1
+    return round(stopped[0]), ending.outcome, [d["text"] for d in ending.said if "text" in d]
+
+
+@pytest.mark.parametrize(
+    ("values", "at_end", "secs", "outcome"),
+    [
+        ({}, "keep", 0, "flat"),
+        (HELD, "keep", 0, "protected"),
+        (OWED, "keep", 4, "flat"),
+        (BARE, "keep", 15, "unsettled"),
+        (HELD, "flatten", 15, "unsettled"),
+        ({"is_safe": False, "is_quiet": False}, "keep", 15, "unsettled"),
+    ],
+    ids=["flat", "protected", "result owed", "bare", "not closed yet", "entry under way"],
+)
+def test_an_end_waits_long_only_for_what_would_be_left_exposed(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], at_end: str, secs: int, outcome: str
+) -> None:
+    assert _end(monkeypatch, _strategy(**values), at_end)[:2] == (secs, outcome)
+
+
+def test_a_rest_that_no_strategy_knows_is_waited_for_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    secs, outcome, texts = _end(monkeypatch, _strategy(), left={"BTCUSDT": Decimal("0.004")})
+    assert (secs, outcome) == (15, "unsettled")
+    assert texts[0] == "the venue holds 0.004 BTCUSDT that no order of this node reaches: close it there"
+
+
+def test_a_result_that_is_owed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _end(monkeypatch, _strategy(**OWED))[2]
+    assert texts == ["BTCUSDT-PERP.BINANCE: the next start tells the result of its last trade"]
+
+
+def test_an_end_waits_no_longer_than_the_danger(monkeypatch: pytest.MonkeyPatch) -> None:
+    secs, outcome, _ = _end(monkeypatch, _strategy(**BARE), safe_after_secs=7)
+    assert (secs, outcome) == (7, "protected")
