@@ -80,6 +80,7 @@ def test_violations_are_named_after_their_invariants() -> None:
         "margin_as_asked",
         "sentiment_counts",
         "targets_follow",
+        "exits_happen",
     ]
 
 

@@ -253,6 +253,15 @@ def test_a_fill_or_an_order_that_is_missing_is_told_unless_something_took_it(
         assert audit_complete(late) == []
 
 
+def test_a_fill_that_the_node_says_to_have_missed_is_not_missing() -> None:
+    audit = [r for r in good().audit if r["detail"].get("client_order_id") != "00-a-5X0"]
+    audit.insert(-2, audit_record(8.0005, "order", event="OrderAccepted", client_order_id="00-a-5X0"))
+    for believed, complaints in ((0.05, 0), (0.04, 1)):
+        said = audit_record(9.0, "action", action="disbelieve", quantity=believed, held=0.0)
+        found = audit_complete(with_audit(good(), *audit, said | {"wall": at(10.1)}))
+        assert len(found) == complaints
+
+
 def test_an_order_that_was_adopted_is_not_missing() -> None:
     audit = [r for r in good().audit if r["detail"].get("client_order_id") != "00-a-4S0"]
     adopted = audit_record(6.5, "action", action="adopt", orders={"00-a-4S0": "stop"})

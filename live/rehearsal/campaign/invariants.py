@@ -14,6 +14,7 @@ from typing import Any
 from configs.trading import RiskConfig, SizingConfig
 from live.rehearsal.campaign.asked import margin_as_asked, sentiment_counts, targets_follow
 from live.rehearsal.campaign.evidence import Evidence, Life, Moment, Request, Violation
+from live.rehearsal.campaign.exits import exits_happen
 from live.rehearsal.campaign.exposure import FAULT_GRACE_SECS, covered, no_orphans
 from live.rehearsal.campaign.forecasting import forecasts_agree
 from live.rehearsal.campaign.keeping import audit_complete, money, risk_across_restarts
@@ -470,4 +471,5 @@ INVARIANTS: Mapping[str, Callable[[Evidence], list[Violation]]] = {
     "margin_as_asked": margin_as_asked,
     "sentiment_counts": sentiment_counts,
     "targets_follow": targets_follow,
+    "exits_happen": exits_happen,
 }

@@ -196,7 +196,8 @@ def _streak_after(streak: int, most: int, *, is_loss: bool) -> int:
 def closed_positions(evidence: Evidence) -> list[tuple[Episode, list[Fill]]]:
     """The positions that are over, in the order of their ends, with their fills."""
     fills = fills_of(evidence)
-    over = sorted((e for e in episodes_of(evidence) if e.ended_ms is not None), key=lambda e: e.ended_ms or 0)
+    ended = (e for e in episodes_of(evidence) if e.ended_ms is not None)
+    over = sorted(ended, key=lambda e: (e.ended_ms or 0, e.last))
     return [(e, [f for f in fills if f.symbol == e.symbol and e.first <= f.trade_id <= e.last]) for e in over]
 
 
@@ -348,18 +349,32 @@ def _fills_missing(evidence: Evidence) -> Iterator[Violation]:
     for _, detail in details(evidence, "order", event="OrderFilled"):
         name = detail["client_order_id"]
         amounts[name] = amounts.get(name, ZERO) + Decimal(detail["quantity"])
-    names = {order.number: order.client_id for order in venue_orders(evidence) if not order.algo}
-    venue: dict[str, Decimal] = {}
+    orders = {order.number: order for order in venue_orders(evidence) if not order.algo}
+    venue: dict[tuple[str, str], Decimal] = {}
     walls, excuses = fill_walls(evidence), _excuses(evidence)
     for fill in fills_of(evidence):
-        name = names.get(fill.order_id, "")
+        name = orders[fill.order_id].client_id if fill.order_id in orders else ""
         at_ns = walls.get(fill.trade_id, 0)
         if not is_near_kill(evidence, at_ns, _LOST_NS) and not covered_by(at_ns, excuses):
-            venue[name] = venue.get(name, ZERO) + fill.quantity
-    for name, quantity in venue.items():
-        if amounts.get(name, ZERO) < quantity:
+            venue[fill.symbol, name] = venue.get((fill.symbol, name), ZERO) + fill.quantity
+    doubted = _doubted(evidence)
+    for (symbol, name), quantity in venue.items():
+        missing = quantity - amounts.get(name, ZERO)
+        if 0 < missing <= doubted.get(symbol, ZERO):
+            doubted[symbol] -= missing
+        elif missing > 0:
             text = f"{name} filled {quantity} at the venue, {amounts.get(name, ZERO)} in the audit stream"
             yield Violation("audit_complete", text)
+
+
+def _doubted(evidence: Evidence) -> dict[str, Decimal]:
+    """By symbol, what the node has said that the engine has missed: asked for, and told as such."""
+    amounts: dict[str, Decimal] = {}
+    for record, detail in details(evidence, "action", action="disbelieve"):
+        symbol = instrument_symbol(record["instrument"])
+        missed = abs(Decimal(str(detail["quantity"])) - Decimal(str(detail["held"])))
+        amounts[symbol] = amounts.get(symbol, ZERO) + missed
+    return amounts
 
 
 # -- money -----------------------------------------------------------------------------------------------

@@ -411,7 +411,9 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "limit_ignored": Mutant(_limit_ignored, ("within_limit",), (20453, 20449)),
     "never_enters": Mutant(_never_enters, ("shortfalls",), (20450, 20448, 20765)),
-    "rules_not_renewed": Mutant(_rules_not_renewed, ("within_filters", "settles"), (20450, 20448), "coarse"),
+    "rules_not_renewed": Mutant(
+        _rules_not_renewed, ("exits_happen", "within_filters", "settles"), (20450, 20448), "coarse"
+    ),
     "losses_ignored": Mutant(_losses_ignored, ("limits_kept",), (20440, 20450, 20448), "limits"),
     "streak_ignored": Mutant(_streak_ignored, ("limits_kept",), (20447, 20518), "limits"),
     "margin_not_checked": Mutant(_margin_not_checked, ("margin_as_asked",), (20450, 20448), "isolated"),

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from configs.trading import SizingConfig
 from live.rehearsal.campaign.evidence import Evidence, Violation
+from live.rehearsal.campaign.exits import exits_happen
 from live.rehearsal.campaign.exposure import covered, no_orphans
 from live.rehearsal.campaign.invariants import (
     beyond_share,
@@ -186,4 +187,5 @@ SPOT_INVARIANTS: Mapping[str, Callable[[Evidence], list[Violation]]] = {
     "money": spot_money,
     "stop_never_loosened": stop_never_loosened,
     "exit_code_truthful": exit_code_truthful,
+    "exits_happen": exits_happen,
 }
