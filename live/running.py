@@ -10,6 +10,7 @@ from typing import Any
 
 from nautilus_trader.live import LiveNode
 
+from actors.alarms import say
 from actors.control import Control, Inbox
 from actors.faults import raise_failures
 from actors.forecaster import ForecastSpec
@@ -36,6 +37,7 @@ from live.record.records import Records
 from live.signals import Signals
 from live.stage import staged
 from live.sweeper import Sweeper
+from live.venue.client import VenueClient
 from live.venue.spot_client import client_of
 from live.venues import Venue, VenueKind, find_venue, is_there
 from strategies.assembly import Assembly, check_strategies
@@ -104,7 +106,7 @@ def _trade(
     client = client_of(venue)
     records = Records(run, options.folder)
     cover.tell_to(records.put)
-    try:
+    with _closing(records, client):
         parts = make_parts(
             run,
             specs,
@@ -117,14 +119,33 @@ def _trade(
         )
         outcome = _run(book, venue, parts, records, specs, outside, cover, signals, options)
         parts.pool.shutdown(wait=False, cancel_futures=True)
-    finally:
-        records.close()
-        client.close()
     out.print(f"stopped: {outcome}", markup=False, highlight=False)
     if venue.is_paper and outcome == "protected":
         out.print("paper: what is open ends here, without a result", markup=False, highlight=False)
-    if outcome == "unsettled":
-        raise RunFailedError("the node stopped before everything was settled: look at the venue")
+    _tell_failed(outcome, records.lost)
+
+
+@contextmanager
+def _closing(records: Records, client: VenueClient) -> Iterator[None]:
+    """Close both at the end; what the records have lost does not hide what went wrong before."""
+    try:
+        yield
+    except BaseException:
+        records.close()
+        if records.lost:
+            say(records.lost)
+        raise
+    else:
+        records.close()
+    finally:
+        client.close()
+
+
+def _tell_failed(outcome: str, lost: str) -> None:
+    unsettled = "the node stopped before everything was settled: look at the venue"
+    failed = [text for text in (unsettled if outcome == "unsettled" else "", lost) if text]
+    if failed:
+        raise RunFailedError("; ".join(failed))
 
 
 def _check(run: RunConfig, specs: Specs, outside: Outside, venue: Venue, options: NodeOptions) -> None:

@@ -90,6 +90,14 @@ class AuditFile:
         self._ended.set()
         self._thread.join(_END_SECS)
 
+    @property
+    def lost(self) -> str:
+        """Once it is closed: how many lines are in no file, where and why; empty when all are in one."""
+        unwritten = sum(data.count(b"\n") for _, data in tuple(self._unwritten))
+        lines = self.drops + unwritten + len(self._lines)
+        why = "they found no room to wait" if self.error is None else str(self.error)
+        return f"{lines} lines of the audit stream are not in {self._folder}: {why}" if lines else ""
+
     def _run(self) -> None:
         synced, not_before = time.monotonic(), 0.0
         while True:

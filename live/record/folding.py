@@ -1,7 +1,7 @@
 """The journal of a recording put into the catalog's Parquet files, kind by kind."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from catalog.ticks import QuoteColumns, TradeColumns
 from configs.errors import DataError
 from live.record.rows import read_rows
 
-__all__ = ["fold_journal", "forget", "journal_file", "sweep"]
+__all__ = ["fold_journal", "forget", "journal_file", "journal_files", "sweep"]
 
 _DAY_NS = 86_400_000_000_000
 _QUOTE_VALUES = ("bid_price", "ask_price", "bid_size", "ask_size")
@@ -29,15 +29,20 @@ def journal_file(folder: Path, name: str, stem: str, begun_ns: int) -> Path:
     return _journal(folder) / name / f"{stem}-{begun_ns}.rows"
 
 
-def fold_journal(catalog: Catalog, between: Callable[[], None] = lambda: None) -> list[str]:
-    """Put every row of the catalog's journal into its Parquet files and remove the journal.
+def journal_files(folder: Path) -> list[Path]:
+    """What a catalog's journal has now, the oldest of each series first."""
+    return sorted(_journal(folder).glob("*/*.rows"))
 
-    No writer may be at work on what is there now; `between` is called between two series, for one that has
-    new rows meanwhile. Returns what an operator should know: files that could not be taken up
-    (renamed to .refused, they are left alone from then on), rows that were left out.
+
+def fold_journal(catalog: Catalog, files: Iterable[Path] | None = None) -> list[str]:
+    """Put every row of `files` (None: of the whole journal) into the catalog's Parquet files and remove them.
+
+    No writer may be at work on them, and none may be older than what is left of its series. Returns what an
+    operator should know: files that could not be taken up (renamed to .refused, they are left alone from then
+    on), rows that were left out.
     """
     groups: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted(_journal(catalog.path).glob("*/*.rows")):
+    for path in journal_files(catalog.path) if files is None else files:
         groups.setdefault((path.parent.name, path.name.rpartition("-")[0]), []).append(path)
     told = []
     for (name, stem), paths in groups.items():
@@ -54,7 +59,6 @@ def fold_journal(catalog: Catalog, between: Callable[[], None] = lambda: None) -
             )
         for path in paths:
             path.unlink()
-        between()
     return told
 
 

@@ -4,9 +4,10 @@
     catalog/journal/<instrument>/<kind>-<begun>.rows       what is in no Parquet file yet (`live.record.rows`)
 
 The node's thread only puts what it hears into a queue; a thread of its own appends it to the journal within a
-twentieth of a second, and folds the journal into Parquet every `rotate_minutes`, at the end, and when the
-next session begins. So a kill loses what was in the queue, whatever it interrupts: a journal file goes only
-after its rows are in a Parquet file, and rows that are stored already are not stored again.
+twentieth of a second. Another one folds what the journal had into Parquet every `rotate_minutes`, and when
+the next session begins; what is heard meanwhile goes into new files of the journal. At the end all is folded.
+So a kill loses what was in the queue, whatever it interrupts: a journal file goes only after its rows are in
+a Parquet file, and rows that are stored already are not stored again.
 
 Bars are stamped at their close, on the grid of their length; of a bar that came twice the first counts. Of a
 tick `ts_event` is the venue's time and `ts_init` its receipt by this machine's clock. **Receipts of one
@@ -32,7 +33,7 @@ from catalog.columns import BarColumns, interval_ns
 from catalog.store import Catalog, Instrument
 from configs.errors import DataError
 from configs.schema import RecordConfig
-from live.record.folding import fold_journal, forget, journal_file, sweep
+from live.record.folding import fold_journal, forget, journal_file, journal_files, sweep
 from live.record.rows import RowFile, RowKind
 
 __all__ = ["MarketWriter"]
@@ -94,7 +95,10 @@ class MarketWriter:
         self._files: dict[_Key, RowFile] = {}
         self._names: dict[Any, str] = {}
         self._heard: dict[str, int] = {}
+        self._refused = ""
+        self._fold_refused = ""
         self._stored: set[str] = set()
+        self._folding: threading.Thread | None = None
         self._is_begun = False
         self._synced = 0.0
         self._not_before = 0.0
@@ -139,6 +143,18 @@ class MarketWriter:
         self._ended.set()
         self._thread.join(_END_SECS)
 
+    @property
+    def lost(self) -> str:
+        """Once it is closed: what it could not keep, where and why, in one line; empty when it has all."""
+        left = sum(1 if not isinstance(item, _History) else len(item.bars) for item in tuple(self._queue))
+        rows = self.drops + left + sum(len(rows) for rows in tuple(self._waiting.values()))
+        refused = self._refused or self._fold_refused
+        why = refused or ("the disk does not answer" if self._thread.is_alive() else "it found no room")
+        if rows:
+            return f"{rows} rows of the recorded market are not in {self._folder}: {why}"
+        is_whole = not (refused or self._thread.is_alive())
+        return "" if is_whole else f"the recorded market in {self._folder} waits in its journal: {why}"
+
     # -- the writer's thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -149,8 +165,10 @@ class MarketWriter:
                 if self._attempt(self._write) and self._queue:
                     time.sleep(_YIELD_SECS)
                     continue
-                if is_last or now >= self._rotates_at:
-                    self._attempt(self._fold)
+                if is_last:
+                    self._attempt(self._fold_all)
+                elif now >= self._rotates_at:
+                    self._attempt(self._rotate)
             if is_last:
                 return
             self._ended.wait(_LOOK_SECS)
@@ -159,8 +177,10 @@ class MarketWriter:
         """What the disk refuses is tried again later: meanwhile the queue fills, and then drops."""
         try:
             work()
+            self._refused = ""
             return True
         except (OSError, DataError) as error:
+            self._refused = str(error)
             self._not_before = time.monotonic() + _RETRY_SECS
             self._close_files()
             self.problems.append(f"the recording waits {_RETRY_SECS:.0f} s: {error}")
@@ -186,12 +206,23 @@ class MarketWriter:
                 file.sync()
 
     def _begin(self) -> None:
-        """Fold what another session left."""
+        """Have what another session left folded: as it was recorded, so before the instruments are stored."""
         catalog = Catalog.create(self._folder)
         sweep(self._folder)
-        self.problems.extend(fold_journal(catalog, self._append_all))
+        if self._has_changed(catalog):
+            self.problems.extend(fold_journal(catalog))
+        self._store_instruments()
         self._is_begun = True
-        self._rotates_at = time.monotonic() + 60.0 * self._config.rotate_minutes
+        self._rotate()
+
+    def _has_changed(self, catalog: Catalog) -> bool:
+        """Whether an instrument is stored in another form than it has now."""
+        try:
+            for instrument in self._instruments.values():
+                catalog.write_instrument(instrument)
+        except DataError:
+            return True
+        return False
 
     def _store_instruments(self) -> None:
         """As they are now. With other decimals the recording begins anew: what was stored stays as it is."""
@@ -200,6 +231,7 @@ class MarketWriter:
             for name in missing:
                 catalog.write_instrument(self._instruments[name], replace=True)
         except DataError as error:
+            self._wait_for_fold()
             self._close_files()
             self.problems.extend(fold_journal(catalog))
             aside = self._folder.with_name(f"{self._folder.name}-until-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
@@ -208,11 +240,6 @@ class MarketWriter:
             self.problems.append(f"{error}: the recording begins anew, the old one is {aside}")
         else:
             self._stored |= missing
-
-    def _append_all(self) -> None:
-        """All that has come while something longer was at work."""
-        for _ in range(len(self._queue) // _SLICE + 1):
-            self._append()
 
     def _drain(self) -> None:
         """A slice: the interpreter's lock is the node's as well."""
@@ -266,13 +293,43 @@ class MarketWriter:
             file.close()
         self._files.clear()
 
-    def _fold(self) -> None:
+    # -- folding -------------------------------------------------------------------------------------------
+
+    def _rotate(self) -> None:
+        """Have all that is in the journal by now folded elsewhere: that takes long."""
+        if self._folding is not None and self._folding.is_alive():
+            return
         self._close_files()
+        self._rotates_at = time.monotonic() + 60.0 * self._config.rotate_minutes
+        files = journal_files(self._folder)
+        self._folding = threading.Thread(target=self._fold, args=(files,), name="fold", daemon=True)
+        self._folding.start()
+
+    def _fold(self, files: list[Path]) -> None:
+        """On a thread of its own; what the disk refuses stays in the journal and is tried again."""
+        try:
+            self._put_away(files)
+            self._fold_refused = ""
+        except (OSError, DataError) as error:
+            self._fold_refused = str(error)
+            self._rotates_at = time.monotonic() + _RETRY_SECS
+            self.problems.append(f"the recording is folded in {_RETRY_SECS:.0f} s: {error}")
+
+    def _fold_all(self) -> None:
+        self._wait_for_fold()
+        self._close_files()
+        self._put_away(journal_files(self._folder))
+        self._fold_refused = ""
+
+    def _put_away(self, files: list[Path]) -> None:
         catalog = Catalog.open(self._folder)
-        self.problems.extend(fold_journal(catalog, self._append_all))
+        self.problems.extend(fold_journal(catalog, files))
         for name in self._instruments:
             forget(catalog, name, self._interval, self._config.keep_days)
-        self._rotates_at = time.monotonic() + 60.0 * self._config.rotate_minutes
+
+    def _wait_for_fold(self) -> None:
+        if self._folding is not None:
+            self._folding.join()
 
 
 def _quote_row(quote: QuoteTick, received: int) -> tuple[Any, ...]:

@@ -115,6 +115,12 @@ class Records:
         self._audit.close()
         self._out.close()
 
+    @property
+    def lost(self) -> str:
+        """Once they are closed: what could not be kept, in one line; empty when nothing is missing."""
+        market = "" if self._market is None else self._market.lost
+        return "; ".join(part for part in (self._audit.lost, market) if part)
+
     def _facts(self) -> dict[str, Any]:
         run = self._run
         return {

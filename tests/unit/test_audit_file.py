@@ -106,3 +106,19 @@ def test_a_file_that_a_kill_left_in_both_forms_counts_once(tmp_path: Path) -> No
     tidy(tmp_path, "20261121", None)
     assert [path.name for path in audit_files(tmp_path)] == ["audit-20261119.jsonl.gz"]
     assert not (tmp_path / "audit-20261119.jsonl").exists()
+
+
+def test_what_is_in_no_file_at_the_end_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    file = AuditFile(folder, capacity=3)
+    folder.rmdir()
+    file.put({"detail": 0})
+    until(lambda: file.error, "the refusal")
+    for number in range(1, 6):
+        file.put({"detail": number})
+    file.close()
+    assert file.lost.startswith(f"6 lines of the audit stream are not in {folder}: [Errno 2]")
+    kept = AuditFile(tmp_path / "kept")
+    kept.put({"detail": 0})
+    kept.close()
+    assert kept.lost == ""

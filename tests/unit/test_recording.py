@@ -1,5 +1,7 @@
 """What a node has seen becomes a catalog: whole after any kill, never twice, kept for a time."""
 
+import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -28,6 +30,7 @@ from catalog.known import KnownColumns, append_known, read_known
 from catalog.store import BarColumns, Catalog, Instrument
 from catalog.tick_store import engine_ticks, read_quotes, read_trades, remove_ticks
 from configs.schema import RecordConfig
+from live.record import folding
 from live.record.folding import fold_journal
 from live.record.recording import MarketWriter
 from live.record.rows import RowFile
@@ -364,3 +367,49 @@ def test_an_instrument_that_comes_later_is_recorded_as_the_first_ones(tmp_path: 
     made.close()
     assert list(made.problems) == []
     assert [name for name, _ in Catalog.open(tmp_path).stored_bars()] == [BTC, "ETHUSDT-PERP.BINANCE"]
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_kill_in_the_middle_of_a_fold_loses_and_doubles_nothing_and_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    columns, folder, killed = bars(9), tmp_path / "catalog", tmp_path / "killed"
+    catalog_with(folder)
+    left = RowFile(folder / "journal" / BTC / "bars-1m-1.rows", "bars")
+    for row in range(4):
+        at = columns.slice(row, row + 1)
+        values = (float(getattr(at, n)[0]) for n in ("open", "high", "low", "close", "volume"))
+        left.append([(int(at.ts_event[0]), int(at.ts_event[0]), *values)])
+    left.close()
+    reached, released, fold_bars = threading.Event(), threading.Event(), folding._fold_bars
+
+    def held(*args: Any) -> int:
+        count = fold_bars(*args) if is_stored else 0
+        reached.set()
+        assert released.wait(30.0)
+        return count if is_stored else fold_bars(*args)
+
+    monkeypatch.setitem(folding._FOLDS, "bars", held)
+    made = writer(folder)
+    assert reached.wait(30.0)
+    for bar in live_bars(columns.slice(4, 7)):
+        made.put(bar)
+    whole = 32 + 3 * 56
+    until(lambda: [p.stat().st_size for p in journal(folder)[1:]] == [whole], "the rows heard meanwhile")
+    shutil.copytree(folder, killed)
+    released.set()
+    made.close()
+    assert Catalog.open(folder).bars(BTC, "1m").equals(columns.slice(0, 7))
+    monkeypatch.undo()
+    record(killed, live_bars(columns.slice(7, 9)))
+    assert Catalog.open(killed).bars(BTC, "1m").equals(columns)
+    assert (journal(folder), journal(killed), made.lost) == ([], [], "")
+
+
+def test_what_the_disk_would_not_take_to_the_end_is_told(tmp_path: Path) -> None:
+    (tmp_path / "catalog").write_text("no folder")
+    made = writer(tmp_path / "catalog", capacity=10)
+    for bar in live_bars(bars(25)):
+        made.put(bar)
+    made.close()
+    assert made.lost.startswith(f"25 rows of the recorded market are not in {tmp_path / 'catalog'}: ")
