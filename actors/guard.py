@@ -186,6 +186,7 @@ class Guard(DataActor):
         if equity is not None:
             self.clock.cancel_timer("value")
             self._say(now, self.risk.mark(now, equity))
+            self._save(waits=False)  # the next beat may be a kill away
 
     @guarded
     def _on_beat(self, event: Any) -> None:

@@ -73,10 +73,10 @@ class DayMemory(msgspec.Struct, forbid_unknown_fields=True):
 class _Closing(NamedTuple):
     """A trade's end and when it was heard of (ns UTC), its profit, and streak and pause before it.
 
-    `at` begins with whether a node was alive then.
+    `at` begins with 0 under the node before, 1 while none was alive, 2 since the start.
     """
 
-    at: tuple[bool, int]
+    at: tuple[int, int]
     heard: int
     pnl: float
     before: tuple[int, int]
@@ -97,6 +97,7 @@ class DayRules:
         self._limits = limits
         self._offset = limits.starts_at_hour * HOUR_NS
         self._opening_before: float | None = None
+        self._began: int | None = None
         self._closings: deque[_Closing] = deque(maxlen=_MOST_CLOSINGS)
 
     @property
@@ -111,6 +112,7 @@ class DayRules:
     def advance(self, now: int, equity: float | None) -> None:
         """Begin a new day when its time has come; `equity` is the last one known."""
         memory = self.memory
+        self._began = now if self._began is None else self._began
         if now < self.ends:
             return
         self._opening_before = memory.opening
@@ -154,10 +156,12 @@ class DayRules:
 
         Results come in any order where the venue has to be asked for them: of trades that closed while
         no node was alive, or whose fills came without their fees. With `ended` (ns UTC, 0: now) they count in
-        the order in which they ended; those of `away`, by the venue's clock, before all after the start.
+        the order in which they ended: by the clock here those from before the start and those after it,
+        between them those of `away`, by the venue's.
         """
         memory = self.memory
-        at = (False, ended) if away else (True, min(ended or now, now))
+        is_older = 0 < ended < (self._began or 0)  # its result was still asked for when the node before ended
+        at = (1, ended) if away else (0 if is_older else 2, min(ended or now, now))
         later: list[_Closing] = []
         while self._closings and self._closings[-1].at > at:
             later.append(self._closings.pop())

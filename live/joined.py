@@ -83,12 +83,15 @@ class JoinedSource:
 
     def _joins(self, ts: int) -> bool:
         """Whether the features have seen every bar before the one that closes at `ts`."""
-        if ts <= self._last_ts:
+        if ts == self._last_ts:
             self.repeated += 1
             return True
         if self._fetching is not None and self._fetching.done():
             fetched, self._fetching = self._fetching, None  # first: what it raises is raised once
             self._extend(fetched)
+        if ts < self._last_ts:  # it came after a newer one: what is known is of that
+            self.repeated += 1
+            return False
         if self._fetching is None and ts > self._last_ts + self._bar_ns:
             self.gaps += 1
             self._fetching = self._pool.submit(self._fetch, self._last_ts, ts)

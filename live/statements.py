@@ -19,6 +19,7 @@ from strategies.results import Cleared, Statement, VenueFill
 __all__ = ["clearing_rates", "statement", "statements"]
 
 _MS_NS = 1_000_000
+_SECOND_NS = 1_000_000_000
 _ZERO = Decimal(0)
 
 
@@ -95,6 +96,7 @@ def _cleared(client: VenueClient, symbol: str, since_ns: int) -> Sequence[Cleare
 
     A booking on no symbol is the account's: it is this symbol's where no other one was liquidated since.
     """
+    since_ns -= since_ns % _SECOND_NS  # it books in whole seconds
     booked = [row for row in client.clearances(since_ns) if symbol.endswith(row.asset)]
     shared = any(not row.symbol for row in booked) and _others_liquidated(client, symbol, since_ns)
     return [Cleared(row.income, row.time * _MS_NS) for row in booked if _concerns(row, symbol, shared)]

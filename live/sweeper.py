@@ -210,7 +210,7 @@ class Sweeper(DataActor):
         for strategy in self._strategies():
             symbol = symbol_of(str(strategy.instrument.id))
             ids = {order.client_id for order in waiting if order.symbol == symbol}
-            strategy.venue_has(float(self._held.get(symbol, 0)), ids)
+            strategy.venue_has(float(self._held.get(symbol, 0)), ids, self._begun)
         known = self._known | self._known_ids()
         ours = [order for order in waiting if _OURS.fullmatch(order.client_id)]
         left = [order for order in ours if order.client_id not in known]

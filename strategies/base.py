@@ -151,11 +151,14 @@ class TradingStrategy(Strategy):
 
     def on_bar(self, bar: Bar) -> None:
         """Look after what is open, then decide if all that the strategy waits for is already there."""
+        ts = closed_at(bar.ts_event, self._bar_ns)
+        if ts <= self._ts:
+            return  # live: heard before, or after one that is newer
         if self._is_step_due:
             self._carry_on(math.nan)  # the last bar's observation never came
         self._bars += 1
         self._bar = bar
-        self._ts = closed_at(bar.ts_event, self._bar_ns)
+        self._ts = ts
         if self._keeper.is_needed:
             self._attend()
         if self._observes:
@@ -339,10 +342,10 @@ class TradingStrategy(Strategy):
         """Whether a position is open."""
         return self._keeper.held_lots() != 0
 
-    def venue_has(self, amount: float, waiting: Collection[str]) -> None:
+    def venue_has(self, amount: float, waiting: Collection[str], asked_at: int | None = None) -> None:
         """Live: what the venue itself says it holds, and which orders wait there; only noted."""
         if self.care is not None:
-            self.care.word.heard(amount, waiting)
+            self.care.word.heard(amount, waiting, asked_at)
 
     @property
     def venue_amount(self) -> float | None:

@@ -67,9 +67,13 @@ class CoinKeeper:
     # -- what is held --------------------------------------------------------------------------------------
 
     def held_lots(self) -> int:
-        """Lots of the open trade that the venue would take in an order; 0 for dust."""
+        """Lots of the open trade that the venue would take in an order, by its rules now or as planned.
+
+        0 for dust. What only a step that has become coarser keeps from being sold is held, not dust: the
+        trade goes on, and it is covered or sold when the venue's rules are the planned ones again.
+        """
         lots = self._sellable
-        if self.holdings.coins.opened == 0 or lots < self._least():
+        if self.holdings.coins.opened == 0 or lots < self._planned_least():
             return 0
         return lots
 
@@ -82,12 +86,15 @@ class CoinKeeper:
         return orders.lots(orders.quantity(lots))
 
     def _least(self) -> int:
+        """The fewest lots that the venue takes now."""
+        return max(self._orders.least_lots if self._orders.has_new_grid else 1, self._planned_least())
+
+    def _planned_least(self) -> int:
         """By the plan's stop: what is sold there has to be taken, too."""
         price = self._floor_price
         if not price > 0.0:
             price = self._bid_price()
-        least = self._orders.least_lots if self._orders.has_new_grid else 1
-        return max(least, least_lots(self._rules, price) if price > 0.0 else 1)
+        return least_lots(self._rules, price) if price > 0.0 else 1
 
     def filled(self, event: Any) -> bool:
         """Count a fill; False for one that was counted before."""
@@ -154,7 +161,9 @@ class CoinKeeper:
     def last_resort(self, opened: OpenTrade | None, distance: float) -> None:
         """After a failure: a stop for all coins by the shortest way, if nothing is on offer."""
         lots = self.held_lots()
-        if lots == 0 or self._orders.leg(STOP) is not None or self._orders.leg(TARGET) is not None:
+        if lots < self._least():
+            return
+        if self._orders.leg(STOP) is not None or self._orders.leg(TARGET) is not None:
             return
         if opened is not None:
             ticks = opened.plan.stop_ticks

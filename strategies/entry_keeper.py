@@ -21,8 +21,8 @@ __all__ = ["EntryCare", "EntryKeeper"]
 class EntryCare(Protocol):
     """What is told of an entry before it is sent."""
 
-    def before_entry(self, pending: PendingEntry) -> None:
-        """An entry is about to be sent."""
+    def before_entry(self, pending: PendingEntry) -> bool:
+        """An entry is about to be sent; False when it must not be."""
 
 
 class EntryKeeper:
@@ -49,8 +49,9 @@ class EntryKeeper:
         """Send an entry that was approved, at the market or to rest."""
         lots = self._orders.lots(verdict.quantity)
         pending = PendingEntry(verdict, ladder_of(intent, self._setup.ladder), lots, resting)
-        if self.care is not None:
-            self.care.before_entry(pending)
+        if self.care is not None and not self.care.before_entry(pending):
+            self._journal.refusal(Refused("memory", 0.0, 1.0))
+            return
         self.pending = pending
         if resting is None:
             self._market_entry(pending, lots)

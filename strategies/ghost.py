@@ -31,7 +31,8 @@ class Ghost:
         """What is held while the engine believes that.
 
         A position that is not there is none however much of it the engine has yet to take back; once it has
-        taken back all of it, it is right again. Any other difference holds of one amount only.
+        taken back all of it, or has heard of more, it is right again. Any other difference holds of one
+        amount only.
 
         >>> ghost = Ghost()
         >>> ghost.see(70, 0)
@@ -42,7 +43,7 @@ class Ghost:
             return believed
         if believed == self._believed:
             return self._held
-        if believed * self._believed <= 0:
+        if believed * self._believed <= 0 or abs(believed) > abs(self._believed):
             self.forget()
         is_rest = self._held == 0 and abs(believed) < abs(self._believed)
         return 0 if is_rest else believed

@@ -257,12 +257,12 @@ class TradeKeeper:
     def _stand_down(self, held: int) -> None:
         """No trade: nothing may be left at the venue, and nothing held."""
         stop, targets, bridge = self._orders.stop(), self._orders.targets(), None
+        was_here = not self.ghost.is_seen or self.closed is not None or self._stray != 0
         if self._setup.live is not None:
             bridge = self._orders.bridge()
             if held or self.unheard:  # whatever it is, it must not be naked on its way out
-                stop = bridge = None
                 self.last_resort()
-            elif self._engine_lots() and not self.ghost.is_seen:  # it may be there after all
+            if held or self.unheard or (was_here and self._engine_lots()):  # or it may be there after all
                 stop = bridge = None
         steps = match_protection(0, 0, (), stop, targets) + match_stop(0, 0, None, bridge)
         self._orders.carry_out(tuple(s for s in steps if not self._was_refused(s)), self._close)
@@ -288,9 +288,8 @@ class TradeKeeper:
                 self._orders.place(Place(BRIDGE, -1 if held > 0 else 1, abs(held), stop.ticks))
             return
         side = 1 if held > 0 else -1
-        if opened is not None and opened.side == side:
-            ticks = opened.plan.stop_ticks
-        else:
+        ticks = 0 if opened is None or opened.side != side else opened.plan.stop_ticks
+        if not ticks:
             distance = _LAST_RESORT if pending is None else pending.approved.stop_distance
             price = self._close if self._setup.live is None else self._orders.entry_price()
             if math.isnan(price):  # no position and no quote: the next look has one

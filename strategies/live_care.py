@@ -12,6 +12,7 @@ from nautilus_trader.model import ClientOrderId
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
+from configs.errors import RunFailedError
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
@@ -31,7 +32,10 @@ __all__ = ["LiveCare"]
 
 _LOOK_NS = 250_000_000
 _RETRY_NS = 1_000_000_000
+_RULES_NS = 8_000_000_000
 _MOST_FAILED_LOOKS, _FLATTEN_EVERY = 5, 4
+_MEMORY = "memory"
+_HEALED_NS = 1_000_000_000  # a disk may refuse a state some time after it was handed over
 
 
 class LiveCare:
@@ -57,10 +61,12 @@ class LiveCare:
         self._keeper = keeper
         self._permits = permits
         self._rules = setup.rules
+        self._rules_at = 0  # when the venue's were last asked for, or came
         self._memory = TradeMemory(
             str(setup.instrument.id), tick_size=setup.rules.tick_size, step_size=setup.rules.step_size
         )
         self._saved = b""
+        self._unsaved_at: int | None = None  # when the disk last refused the memory; None: it has it
         self._bare_since: int | None = None
         self._bare_ns = 0
         self._was_held = False
@@ -246,12 +252,12 @@ class LiveCare:
 
     def _settle(self) -> None:
         self.results.look(self._memory, self._now())
-        self.save()
+        self._keep()
 
     def ended(self, position_id: Any, pnl: float, side: int, risk: float, reason: str) -> None:
         """A trade is over; the engine makes `pnl` of it."""
         self.results.ended(self._memory, position_id, pnl, side, risk, reason)
-        self.save()
+        self._keep()
 
     def refused(self, role: str, reason: str) -> Remedy:
         """An order, or a change of one, was refused; returns what follows."""
@@ -267,11 +273,23 @@ class LiveCare:
 
     def new_rules(self) -> None:
         """The venue's instrument has come again: with another tick or step a restart has to plan anew."""
-        if self._orders.has_new_grid or self._orders.renew_rules():
+        was_new, self._rules_at = self._orders.has_new_grid, self._now()
+        if self._orders.renew_rules():
+            if was_new:
+                self._journal.action("rules_as_planned")
+            return
+        if was_new:
             return
         self.gate.stand_still("rules_changed")
         text = "the venue trades in another tick or step than planned: start the node again once flat"
         alarm(self._strategy, text, instrument=self._memory.instrument)
+
+    def _ask_rules(self) -> None:
+        """Rules that changed may change back, which nothing else tells: what is held is served by them."""
+        now = self._now()
+        if self._orders.has_new_grid and now - self._rules_at >= _RULES_NS:
+            self._rules_at = now
+            self._strategy.request_instrument(self._setup.instrument.id)
 
     def _look(self, *, is_due: bool) -> None:
         """What was refused or lost is tried again, once a second at most."""
@@ -284,6 +302,7 @@ class LiveCare:
             return
         self._tried_at = now
         self._ask_price()
+        self._ask_rules()
         self._orders.sweep()
         found = self._orders.adopt()
         if found:
@@ -308,23 +327,57 @@ class LiveCare:
             memory.opened = self._orders.opened_at()
         memory.held_lots, memory.trade, memory.pending = held, keeper.trade, keeper.entry.pending
         memory.last_intent = self._permits.last_intent
-        self.save()
+        self._keep()
 
     def save(self, *, waits: bool = False) -> None:
-        """Write the memory if it has changed; a kill loses nothing, and a power cut only what waits not."""
+        """Write the memory if it has changed; a kill loses nothing, and a power cut only what waits not.
+
+        RunFailedError when the disk refuses.
+        """
         if self._file is None:
             return
         encoded = msgspec.json.encode(self._memory)
-        if encoded != self._saved:
+        if encoded != self._saved or self._unsaved_at is not None:
+            self._saved = b""
             self._file.write(self._memory, waits=waits)  # orders wait for this
             self._saved = encoded
 
-    def before_entry(self, pending: PendingEntry) -> None:
-        """An entry is about to be sent: neither kill nor power cut after that must make it a stranger."""
+    def _keep(self) -> None:
+        """As `save`, where protection must not wait for a disk: one that refuses lets nothing new in."""
+        try:
+            self.save()
+        except RunFailedError as error:
+            self._not_kept(error)
+        else:
+            self._kept()
+
+    def _not_kept(self, error: RunFailedError) -> None:
+        if self._unsaved_at is None:
+            text = f"nothing is entered until the trade can be written down: {error}"
+            alarm(self._strategy, text, instrument=self._memory.instrument)
+        self._unsaved_at = self._now()
+        self.gate.pause(_MEMORY)
+
+    def _kept(self) -> None:
+        if self._unsaved_at is not None and self._now() - self._unsaved_at >= _HEALED_NS:
+            self._unsaved_at = None
+            self.gate.lift(_MEMORY)
+
+    def before_entry(self, pending: PendingEntry) -> bool:
+        """An entry is about to be sent: neither kill nor power cut after that must make it a stranger.
+
+        False when it could not be written down: then it must not be sent.
+        """
         memory, intent = self._memory, self._permits.last_intent
         memory.pending, memory.last_intent = pending, intent
         memory.since = 0 if intent is None else intent[0]
-        self.save(waits=True)
+        try:
+            self.save(waits=True)
+        except RunFailedError as error:
+            memory.pending = None
+            self._not_kept(error)
+            return False
+        return True
 
     def _measure(self, held: int) -> None:
         now, is_bare = self._now(), held != 0 and not self._orders.is_covered(held)
@@ -365,5 +418,8 @@ class LiveCare:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it is safe, and the result of what is over is told."""
-        return self.is_safe and (self._keeper.held_lots() != 0 or not self.awaits_result)
+        """Whether it is safe, nothing is on its way out, and the result of what is over is told."""
+        held, opened = self._keeper.held_lots(), self._keeper.trade
+        if held and opened is not None and opened.exit_reason is not None and self._setup.may_send:
+            return False  # an exit sent at the very end would leave its stop behind
+        return self.is_safe and (held != 0 or not self.awaits_result)

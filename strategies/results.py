@@ -165,11 +165,12 @@ class Results:
         asked, self._asked, self._again = self._asked, None, now + _SECOND_NS
         if isinstance(asked.exception(), RunFailedError):  # the venue does not answer: no entry until it does
             return None
-        result = self._judge(closed, asked.result(), now)
-        if result is not None:
-            self._again = self._first = 0
-            self._booked = ()
-        return result
+        return self._judge(closed, asked.result(), now)
+
+    def told(self) -> None:
+        """The result is told, wherever it came from: nothing that was heard of this trade is of the next."""
+        self._asked, self._booked = None, ()
+        self._again = self._first = 0
 
     def _judge(self, closed: Closed, told: Statement, now: int) -> Result | None:
         fills = [fill for fill in told.fills if fill.number > closed.after]
@@ -199,7 +200,10 @@ class Results:
 def _cleared(fills: Sequence[VenueFill], booked: Sequence[Cleared]) -> Sequence[Cleared]:
     """What was booked since the first liquidation among some fills: those of trades before are older."""
     first = min((fill.ts for fill in fills if fill.forced == LIQUIDATED), default=None)
-    return [] if first is None else [entry for entry in booked if entry.ts >= first]
+    if first is None:
+        return []
+    begin = first - first % _SECOND_NS  # the venue books in whole seconds
+    return [entry for entry in booked if entry.ts >= begin]
 
 
 def _since_the_last(fills: Sequence[VenueFill], closed: Closed) -> Sequence[VenueFill]:

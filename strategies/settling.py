@@ -16,12 +16,15 @@ from strategies.forced import WORDS, forced_kind
 from strategies.journal import Journal
 from strategies.live_gate import LiveGate
 from strategies.memory import TradeMemory
+from strategies.orders import EXIT, STOP, TARGET, slot_of
 from strategies.results import Closed, FillSource, Result, Results, engine_result
+from strategies.venue_stop import BRIDGE
 
 __all__ = ["STRAY", "ResultSource", "Settling", "position_results"]
 
 _PAUSE = "result"
 STRAY = "stray"  # of a position that was no trade
+_CLOSING = (STOP, BRIDGE, TARGET, EXIT)  # the venue fills them until flat and no further
 
 
 class ResultSource(Protocol):
@@ -42,15 +45,17 @@ class PositionResults:
 
     def __init__(self, strategy: Strategy, results: Results) -> None:
         self._strategy = strategy
-        self.look = results.look
+        self.look, self.told = results.look, results.told
 
     def known(self, position_id: Any, pnl: float) -> Result | None:
-        """The engine's, if it had to guess nothing."""
-        position = self._strategy.cache.position(position_id)
-        return None if position is None else engine_result(position.events(), pnl)
+        """The engine's, if it had to guess nothing, and if the position is over for good.
 
-    def told(self) -> None:
-        """The venue keeps the books."""
+        Where a closing order has filled more than the engine knew of, the next position has its id already.
+        """
+        position = self._strategy.cache.position(position_id)
+        if position is None or not position.is_closed:
+            return None
+        return engine_result(position.events(), pnl)
 
 
 def position_results(strategy: Strategy, fills: FillSource | None, instrument: str) -> PositionResults | None:
@@ -111,6 +116,9 @@ class Settling:
         if self._is_told and reason != STRAY:
             self._is_told = False
             return
+        if reason == STRAY and self._is_phantom(position_id):
+            self._belongs_to_the_trade(memory, pnl)
+            return
         is_stray = reason == STRAY and memory.unsettled is not None
         known = None if self._results is None or is_stray else self._results.known(position_id, pnl)
         if self._results is not None and known is None and not is_stray:
@@ -124,6 +132,20 @@ class Settling:
         if not is_stray:
             self.newest, memory.unsettled = None, None
             self._count(memory, last)
+
+    def _is_phantom(self, position_id: Any) -> bool:
+        """Whether a closing order has opened it: the venue never had it, the engine had missed a fill."""
+        position = self._strategy.cache.position(position_id)
+        events = () if position is None else position.events()
+        name = str(events[0].client_order_id) if events else ""
+        return slot_of(name).role in _CLOSING or bool(forced_kind(name))
+
+    def _belongs_to_the_trade(self, memory: TradeMemory, pnl: float) -> None:
+        """What the engine makes of a phantom it lacks in the trade before; the venue's fills have both."""
+        closed = memory.unsettled
+        if closed is not None and closed.reckoned is not None:
+            memory.unsettled = msgspec.structs.replace(closed, reckoned=closed.reckoned + pnl)
+        self._journal.action("phantom_over", pnl=pnl)
 
     def look(self, memory: TradeMemory, now: int) -> None:
         """On the timer: ask, hear, tell. Nobody can let an entry in before."""

@@ -5,7 +5,8 @@ it takes for another's, a rest smaller than the venue's newest step, which it ro
 only the closing fill was found. The venue's own answer, asked over REST (`live.sweeper`), is right. What it
 says twice in a row is acted on: a stop that is gone is sent again, a position that nobody knows of gets one,
 a rest that no plan can reach is closed, and for a position that is not there nothing is sent any more. The
-last takes three seconds, as its answers may be old ones, unless the venue refuses to close it.
+last takes three seconds to the second question, as answers may be old ones, unless the venue refuses to close
+it; and its stop stays until the engine is flat, too.
 """
 
 from collections.abc import Collection
@@ -45,6 +46,7 @@ class VenueWord:
         self.is_wanted = False
         self._said: tuple[int, float] | None = None
         self._answer: tuple[float, Collection[str]] | None = None
+        self._asked_at = 0
         self._missing = ""
         self._times_unheard = 0
         self._differed: tuple[int, float] | None = None
@@ -60,9 +62,12 @@ class VenueWord:
             return None
         return self._said[1]
 
-    def heard(self, amount: float, waiting: Collection[str]) -> None:
-        """The venue holds `amount` (signed) and the orders `waiting` (client ids); noted for `act`."""
-        self._answer = (amount, waiting)
+    def heard(self, amount: float, waiting: Collection[str], asked_at: int | None = None) -> None:
+        """The venue holds `amount` (signed) and the orders `waiting` (client ids); noted for `act`.
+
+        `asked_at` is when it was asked (ns UTC; None: just now).
+        """
+        self._answer, self._asked_at = (amount, waiting), self._now() if asked_at is None else asked_at
 
     def act(self) -> None:
         """Do what the newest answer asks for, once."""
@@ -119,7 +124,7 @@ class VenueWord:
         if was != self._differed:
             self._differs_since = self._now()
             return is_presumed
-        return bool(self._withheld) or self._now() - self._differs_since >= _SURE_NS
+        return bool(self._withheld) or self._asked_at - self._differs_since >= _SURE_NS
 
     def _trust_venue(self, believed: int, amount: float) -> None:
         keeper, lots = self._keeper, self._orders.lots(amount)

@@ -3,7 +3,15 @@
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from nautilus_trader.model import ClientOrderId, InstrumentId, OrderSide, OrderStatus, Price, Quantity
+from nautilus_trader.model import (
+    ClientOrderId,
+    InstrumentId,
+    OrderSide,
+    OrderStatus,
+    OrderType,
+    Price,
+    Quantity,
+)
 
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
@@ -65,7 +73,10 @@ class Bench:
         cache = SimpleNamespace(
             order=lambda order_id: self._orders.get(str(order_id)),
             instrument=lambda _: self.instrument,
-            quote=lambda _: SimpleNamespace(bid_price=Price(999.9, 1), ask_price=Price(1000.1, 1)),
+            quote=lambda _: SimpleNamespace(
+                bid_price=Price(999.9, 1), ask_price=Price(1000.1, 1), ts_init=self.now
+            ),
+            mark_price=lambda _: None,
             positions_open=lambda **_: [],
             orders_open=lambda **_: [],
         )
@@ -77,6 +88,7 @@ class Bench:
             order_factory=SimpleNamespace(stop_market=self._stop, market=self._market, limit=self._market),
             submit_order=self._submit,
             cancel_order=self._cancel,
+            query_order=lambda _: None,
             publish_message=lambda topic, message: self.told.append((topic, message)),
             component_name="a",
         )
@@ -103,14 +115,18 @@ class Bench:
     # -- what the strategy sends ---------------------------------------------------------------------------
 
     def _stop(self, _: Any, side: Any, quantity: Any, level: Any, **more: Any) -> Any:
-        return self._made(side, quantity, trigger_price=level, **more)
+        return self._made(side, quantity, OrderType.STOP_MARKET, trigger_price=level, **more)
 
     def _market(self, _: Any, side: Any, quantity: Any, *level: Any, **more: Any) -> Any:
-        return self._made(side, quantity, price=level[0] if level else None, **more)
+        kind = OrderType.LIMIT if level else OrderType.MARKET
+        return self._made(side, quantity, kind, price=level[0] if level else None, **more)
 
-    def _made(self, side: Any, quantity: Any, *, client_order_id: Any, reduce_only: bool, **more: Any) -> Any:
+    def _made(
+        self, side: Any, quantity: Any, kind: Any, *, client_order_id: Any, reduce_only: bool, **more: Any
+    ) -> Any:
         return _Order(
             client_order_id=client_order_id,
+            order_type=kind,
             side=side,
             is_buy=side == BUY,
             quantity=quantity,

@@ -51,11 +51,11 @@ def open_orders(venue: Rehearsal) -> dict[str, Any]:
     return {order["type"]: order for order in venue.ledger()["open_orders"]}
 
 
-def covered(node: Node, known: int = 0) -> bool:
-    """Whether a position has been covered since so many audit records."""
+def covered(node: Node) -> bool:
+    """Whether a position has been covered."""
     return any(
         r["kind"] == "action" and r["detail"]["action"] == "covered" and r["detail"]["quantity"] > 0
-        for r in node.audit()[known:]
+        for r in node.audit()
     )
 
 
@@ -64,7 +64,7 @@ def trades_told(node: Node) -> list[Any]:
     return [r["detail"] for r in node.audit() if r["kind"] == "trade" and r["detail"]["what"] == "closed"]
 
 
-def wait_covered(node: Node, known: int = 0) -> None:
+def wait_covered(node: Node) -> None:
     """Wait until what is held is covered."""
-    until(lambda: covered(node, known) or node.process.poll() is not None, "a cover")
+    until(lambda: covered(node) or node.process.poll() is not None, "a cover")
     assert node.process.poll() is None, "".join(node.lines)

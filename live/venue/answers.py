@@ -218,17 +218,19 @@ class SymbolRules(NamedTuple):
         """One entry of `symbols`; KeyError, TypeError, ValueError or InvalidOperation for another shape."""
         filters = {item["filterType"]: item for item in entry["filters"]}
         lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+        step, most = Decimal(lot["stepSize"]).normalize(), Decimal(lot["maxQty"])
         return cls(
             symbol=entry["symbol"],
             status=entry["status"],
             margin_asset=entry["marginAsset"],
             tick=Decimal(filters["PRICE_FILTER"]["tickSize"]).normalize(),
-            step=Decimal(lot["stepSize"]).normalize(),
+            step=step,
             min_quantity=Decimal(lot["minQty"]),
-            max_quantity=Decimal(lot["maxQty"]),
-            market_step=Decimal(market["stepSize"]).normalize(),
+            max_quantity=most,
+            # 0 where the rule for orders at the market is that for all orders
+            market_step=Decimal(market["stepSize"]).normalize() or step,
             market_min_quantity=Decimal(market["minQty"]),
-            market_max_quantity=Decimal(market["maxQty"]),
+            market_max_quantity=Decimal(market["maxQty"]) or most,
             min_notional=Decimal(filters["MIN_NOTIONAL"]["notional"]),
             max_algo_orders=int(filters["MAX_NUM_ALGO_ORDERS"]["limit"]),
             order_types=tuple(entry.get("orderTypes", ())),

@@ -101,7 +101,7 @@ class SpotRules(NamedTuple):
         filters = {item["filterType"]: item for item in entry["filters"]}
         lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
         notional = filters.get("NOTIONAL") or filters["MIN_NOTIONAL"]
-        step = Decimal(lot["stepSize"]).normalize()
+        step, most = Decimal(lot["stepSize"]).normalize(), Decimal(lot["maxQty"])
         return cls(
             symbol=entry["symbol"],
             base=entry["baseAsset"],
@@ -109,10 +109,10 @@ class SpotRules(NamedTuple):
             tick=Decimal(filters["PRICE_FILTER"]["tickSize"]).normalize(),
             step=step,
             min_quantity=Decimal(lot["minQty"]),
-            max_quantity=Decimal(lot["maxQty"]),
-            # 0 where the market order's step is that of all orders
+            max_quantity=most,
+            # 0 where the rule for orders at the market is that for all orders
             market_step=Decimal(market["stepSize"]).normalize() or step,
-            market_max_quantity=Decimal(market["maxQty"]),
+            market_max_quantity=Decimal(market["maxQty"]) or most,
             min_notional=Decimal(notional["minNotional"]),
         )
 

@@ -1,6 +1,7 @@
 """What the account has at risk, what it may still take, and what the guard keeps when it is killed."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -288,13 +289,14 @@ def test_a_kill_right_after_a_stop_out_does_not_forget_its_cool_down(tmp_path):
 class LatePortfolio:
     """The engine's portfolio, whose account is not there yet when it is first asked."""
 
-    def __init__(self, portfolio: Any) -> None:
+    def __init__(self, portfolio: Any, times: int = 1) -> None:
         self._portfolio = portfolio
+        self._times = times
         self.asked = 0
 
     def equity(self, venue: Any) -> Any:
         self.asked += 1
-        return {} if self.asked == 1 else self._portfolio.equity(venue)
+        return {} if self.asked <= self._times else self._portfolio.equity(venue)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._portfolio, name)
@@ -307,3 +309,19 @@ def test_an_equity_that_is_not_known_at_the_start_is_looked_up_again_soon():
     soon = said[1][0] - said[0][0]
     assert [word[1:] for word in said[:2]] == [("PAUSED", ("no_equity",)), ("NORMAL", ())]
     assert 0 <= soon <= 250_000_000
+
+
+def test_an_equity_that_was_known_late_is_written_down_before_the_next_beat(tmp_path):
+    path, openings = tmp_path / "risk.json", list[float | None]()
+
+    class Soon(Witness):
+        def on_start(self) -> None:
+            self.clock.set_timer_ns("look", 1_000_000_000, None, None, self.on_look)
+
+        def on_look(self, _: Any) -> None:
+            memory = StateFile(path, RiskMemory).read()
+            openings.append(None if memory is None else memory.day.opening)
+
+    late = partial(LatePortfolio, times=2)  # at the start, and at the beat that is due then
+    guarded_run(Soon(None, lambda: None), RiskConfig(), path, late)
+    assert openings[0] is not None

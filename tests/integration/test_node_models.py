@@ -144,7 +144,6 @@ def test_a_bundle_that_does_not_verify_is_refused_and_the_old_one_goes_on(
         for bundle, why in (
             (altered, "altered"),
             (tmp_path / "nowhere", "no model bundle"),
-            ("latest", "bundle"),
         ):
             answer = _change(state, bundle)
             assert not answer["done"]

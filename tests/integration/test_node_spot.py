@@ -38,13 +38,11 @@ def run(tmp_path: Path) -> Path:
     return spot_run_file(tmp_path)
 
 
-def enter(node: Node, venue: Rehearsal) -> int:
-    """The number of audit records when the entry was provoked."""
+def enter(node: Node, venue: Rehearsal) -> None:
+    """Provoke the first entry, unless the first bar has been signal enough, and wait for its cover."""
     node.until_trading()
-    known = len(node.audit())
     venue.jump(1)
-    wait_covered(node, known)
-    return known
+    wait_covered(node)
 
 
 def assert_listed(venue: Rehearsal) -> None:
@@ -145,43 +143,34 @@ def test_a_killed_entry_is_found_and_covered(run: Path, venue: Rehearsal, tmp_pa
 
 
 def test_a_refused_list_becomes_a_stop_alone(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
+    venue.fault(
+        "error_answer",
+        code=-2010,
+        message="Stop price would trigger immediately.",
+        match={"path": "/api/v3/orderList/oco"},
+        when={"count": 1},
+    )
     with Node(run, tmp_path / "state", venue) as node:
-        node.until_trading()
-        text = "Stop price would trigger immediately."
-        venue.fault(
-            "error_answer",
-            code=-2010,
-            message=text,
-            match={"path": "/api/v3/orderList/oco"},
-            when={"count": 1},
-        )
-        known = len(node.audit())
-        venue.jump(1)
-        wait_covered(node, known)
+        enter(node, venue)
         assert set(open_orders(venue)) == {"STOP_LOSS"}
 
 
 def test_coins_whose_list_never_arrived_are_covered_all_the_same(
     run: Path, venue: Rehearsal, tmp_path: Path
 ) -> None:
+    lists = {"path": "/api/v3/orderList/oco"}
+    venue.fault("http_answer", status=502, match=lists, when={"count": 1})
     with Node(run, tmp_path / "state", venue, "--set", "strategies.0.time.cool_off_bars=500") as node:
-        node.until_trading()
-        lists = {"path": "/api/v3/orderList/oco"}
-        venue.fault("http_answer", status=502, match=lists, when={"count": 1})
-        venue.jump(1)
-        wait_covered(node)
+        enter(node, venue)
         assert "STOP_LOSS" in open_orders(venue)
 
 
 def test_lost_fills_are_asked_for_and_counted_once(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
     quiet = ("--set", "strategies.0.time.cool_off_bars=500")
     filled = {"event": "executionReport", "status": "FILLED"}
+    venue.fault("drop_message", match=filled, when={"count": 1})
     with Node(run, tmp_path / "state", venue, *quiet) as node:
-        node.until_trading()
-        venue.fault("drop_message", match=filled, when={"count": 1})
-        known = len(node.audit())
-        venue.jump(1)
-        wait_covered(node, known)
+        enter(node, venue)
         assert_listed(venue)
         node.kill()
     with Node(run, tmp_path / "state", venue, *quiet) as node:
@@ -199,12 +188,9 @@ def test_lost_fills_are_asked_for_and_counted_once(run: Path, venue: Rehearsal, 
 
 
 def test_fills_in_slices_end_in_one_list_for_all(run: Path, venue: Rehearsal, tmp_path: Path) -> None:
+    venue.fault("slice_fills", slices=4)
     with Node(run, tmp_path / "state", venue, "--set", "strategies.0.time.cool_off_bars=500") as node:
-        node.until_trading()
-        venue.fault("slice_fills", slices=4)
-        known = len(node.audit())
-        venue.jump(1)
-        wait_covered(node, known)
+        enter(node, venue)
         until(lambda: assets(venue)["BTC"][0] < Decimal("0.00002"), "all coins on offer")
         assert_listed(venue)
         venue.jump(8)

@@ -267,6 +267,22 @@ def test_forecasts_of_another_model_are_ignored():
     assert desk(flat_rows(8), SILENT, actors=[speaker(said)]).fills() == []
 
 
+def test_a_bar_that_comes_again_or_after_a_newer_one_does_not_count():
+    def stutter(assembly):
+        strategy, heard = assembly.strategies[0], []
+        once = strategy.on_bar
+
+        def on_bar(bar):
+            heard.append(bar)
+            for each in (bar, *heard[-2:]):
+                once(each)
+
+        strategy.on_bar = on_bar
+
+    result = desk(flat_rows(7), {1: UP}, prepare=stutter, time={"max_bars": 3})
+    assert result.fills() == [ENTRY, Fill(4, "exit", "SELL", 100.0, 100.0)]
+
+
 # -- several instruments, spot ------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from nautilus_trader.model import OrderStatus
 
 from actors.messages import OrderRefused
 from strategies.entries import PendingEntry
+from strategies.ghost import Ghost
 from strategies.live_care import LiveCare
 from strategies.memory import TradeMemory
 from strategies.values import Approved
@@ -46,7 +47,7 @@ def test_a_position_that_the_venue_denies_for_three_seconds_is_none_and_nothing_
     bench.keeper.exit("time")
     bench.wait(2.0)
     assert bench.sent == [stop]
-    assert bench.cancelled == [str(stop.client_order_id)], "nothing waits for what is not there"
+    assert bench.cancelled == [], "the stop costs nothing, and the venue may be wrong"
     bench.keeper.see_bar(10, 0, 1000.0)
     refused = bench.keeper.refuses()
     assert refused is not None
@@ -79,6 +80,48 @@ def test_a_denied_position_that_is_there_after_all_is_protected_again() -> None:
     assert bench.keeper.held_lots() == 75
     assert bench.sent[1].closes
     assert bench.word.amount is None
+
+
+def test_an_answer_that_was_long_on_its_way_is_no_new_one() -> None:
+    bench = Bench()
+    bench.open()
+    bench.hear(0.0)
+    asked_at = bench.now + 1_000_000_000
+    bench.now += 3_500_000_000
+    bench.word.heard(0.0, (), asked_at)
+    bench.word.act()
+    assert bench.keeper.held_lots() == 75
+    bench.hear(0.0)
+    assert bench.keeper.held_lots() == 0
+
+
+def test_a_venue_that_was_wrong_has_cost_no_position_its_stop() -> None:
+    bench = Bench()
+    bench.open()
+    (stop,) = bench.sent
+    _hear_for_long(bench, 0.0, stop)
+    assert bench.keeper.held_lots() == 0
+    bench.hear(0.075, stop)
+    assert bench.cancelled == []
+    assert bench.is_covered
+    assert bench.status(str(stop.client_order_id)) == OrderStatus.ACCEPTED
+
+
+def test_the_stop_of_what_is_not_there_goes_once_the_engine_has_seen_it() -> None:
+    bench = Bench()
+    bench.open()
+    (stop,) = bench.sent
+    _hear_for_long(bench, 0.0, stop)
+    bench.held = 0.0
+    bench.keeper.protect()
+    assert bench.cancelled == [str(stop.client_order_id)]
+
+
+def test_what_is_bought_beside_a_ghost_is_there_when_the_ghost_has_gone() -> None:
+    ghost = Ghost()
+    ghost.see(70, 0)
+    assert ghost.true_lots(100) == 100
+    assert ghost.true_lots(30) == 30
 
 
 @pytest.mark.parametrize("amounts", [(0.0, 0.075, 0.0), (0.0, 0.025)])

@@ -109,6 +109,12 @@ def test_a_repeated_bar_changes_nothing(joined: Joined) -> None:
     assert joined.source.repeated == 1
 
 
+def test_a_bar_that_comes_after_a_newer_one_says_nothing_of_its_own(joined: Joined) -> None:
+    assert np.isnan(joined.hear(PAST + 1)).all()  # the one before is missing, and fetched
+    assert np.isnan(joined.hear(PAST)).all()
+    assert joined.hear(PAST + 2) == EXPECTED[PAST + 2].tolist()
+
+
 def test_a_venue_that_does_not_answer_is_asked_again_with_every_bar(joined: Joined) -> None:
     joined.fails = True
     assert np.isnan(joined.hear(PAST + 1)).all()

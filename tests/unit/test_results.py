@@ -151,6 +151,18 @@ def test_a_venue_that_does_not_answer_is_asked_until_it_does() -> None:
     assert secs >= 20
 
 
+def test_the_patience_with_one_trade_is_not_spent_by_the_trade_before() -> None:
+    older = [*LONG, fill(4, "2")]
+    results = Results(Venue(LONG[:1], older, [*older, fill(5, "-2", "-500")]))
+    closed = Closed(side=1, risk=5.0, reason="stop", since=SECOND)
+    assert [results.look(closed, 100 * SECOND + step) for step in range(2)] == [None, None]
+    results.told()  # the engine has heard all of it meanwhile
+    closed = msgspec.structs.replace(closed, after=3)
+    secs, result = first(results, closed)
+    assert result is not None
+    assert (secs, result.pnl, result.is_confirmed) == (1, -502.0, True)
+
+
 def test_another_error_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
         first(Results(Venue(ZeroDivisionError())), LOST)
@@ -196,6 +208,13 @@ def test_a_fee_that_is_booked_later_is_waited_for() -> None:
     assert result is not None
     assert (result.pnl, result.is_confirmed) == (-54.5, True)
     assert 4 <= secs < 10
+
+
+def test_a_booking_is_known_though_the_venue_books_in_whole_seconds() -> None:
+    late = [each._replace(ts=each.ts + 700_000_000) for each in LIQUIDATION]
+    _, result = first(Results(Venue(Statement(late, [CLEARED]))), LOST)
+    assert result is not None
+    assert (result.pnl, result.is_confirmed) == (-54.5, True)
 
 
 def test_a_fee_that_is_never_booked_counts_as_the_most_that_it_can_be() -> None:

@@ -40,6 +40,16 @@ def test_what_ended_while_no_node_was_alive_comes_first_whatever_the_venues_cloc
     assert rules.memory.streak == 2
 
 
+def test_what_ended_under_the_node_before_comes_before_what_ended_while_none_was_alive() -> None:
+    rules = DayRules(DayLimits(loss_streak=9), DayMemory())
+    rules.advance(10 * MIN, 100.0)
+    rules.closed(11 * MIN, 5.0, 2 * MIN, away=True)
+    rules.closed(11 * MIN, -1.0, 9 * MIN)  # told later, ended before the kill
+    assert rules.memory.streak == 0
+    rules.closed(12 * MIN, -1.0)
+    assert rules.memory.streak == 1
+
+
 def test_a_gain_told_late_between_losses_takes_back_the_pause_that_they_made() -> None:
     rules = DayRules(DayLimits(loss_streak=2, loss_streak_pause_minutes=30), DayMemory())
     rules.closed(10 * MIN, -1.0)

@@ -36,7 +36,7 @@ class Desk:
         self.actions: list[dict[str, Any]] = []
         self.alarms: list[dict[str, Any]] = []
         self.paused: set[str] = set()
-        position = SimpleNamespace(events=lambda: list(events))
+        self.position = position = SimpleNamespace(events=lambda: list(events), is_closed=True)
         strategy: Any = SimpleNamespace(
             clock=SimpleNamespace(timestamp_ns=lambda: 9 * SECOND),
             cache=SimpleNamespace(position=lambda _: position),
@@ -79,8 +79,8 @@ def heard(number: int, order_id: str = "00-abc-1E0") -> SimpleNamespace:
     return SimpleNamespace(trade_id=str(number), client_order_id=order_id, **HEARD)
 
 
-def guessed() -> SimpleNamespace:
-    unknown = {"trade_id": "8bff9d7a", "client_order_id": "00-abc-2S0"}
+def guessed(order_id: str = "00-abc-2S0") -> SimpleNamespace:
+    unknown = {"trade_id": "8bff9d7a", "client_order_id": order_id}
     return SimpleNamespace(**unknown | HEARD | {"commission": None, "reconciliation": True})
 
 
@@ -163,11 +163,40 @@ def test_where_nobody_can_be_asked_the_engine_is_believed_and_what_it_missed_has
 
 
 def test_a_position_that_was_no_trade_does_not_push_out_the_one_that_is_waited_for() -> None:
-    desk, memory = Desk(guessed()), remembering()
+    desk, memory = Desk(guessed("00-abc-1E0")), remembering()
     desk.end(memory, 9.0)
     desk.end(memory, -1.0, STRAY)
     desk.look(memory)
     assert [(t.pnl, t.exit_reason) for t in desk.told] == [(-1.0, "stray"), (6.0, "stop")]
+
+
+@pytest.mark.parametrize("opener", ["00-abc-2S0", "00-abc-2B0", "00-abc-2T1", "00-abc-2X0", "autoclose-17"])
+def test_what_a_closing_order_has_opened_belongs_to_the_trade_before(opener: str) -> None:
+    """An addition whose fill was lost: the stop closes it as well, and for the engine that is too much."""
+    desk, memory = Desk(heard(8, opener), guessed()), remembering()
+    desk.settling.closing(memory, 1, 5.0, "stop")
+    desk.position.is_closed = False  # by its id the engine finds the next position already
+    desk.end(memory, 9.0)
+    assert (desk.told, desk.paused) == ([], {"result"})
+    desk.position.is_closed = True
+    desk.end(memory, -4.0, STRAY)
+    assert memory.unsettled is not None
+    assert memory.unsettled.reckoned == 5.0
+    desk.look(memory)
+    assert [(t.pnl, t.exit_reason) for t in desk.told] == [(6.0, "stop")]
+    assert desk.actions[0] == {"action": "phantom_over", "pnl": -4.0}
+
+
+def test_a_phantom_that_goes_after_the_venues_word_is_not_told_either() -> None:
+    desk, memory = Desk(heard(8, "00-abc-2S0"), guessed()), remembering()
+    desk.position.is_closed = False
+    desk.end(memory, 9.0)
+    desk.look(memory)
+    desk.position.is_closed = True
+    desk.end(memory, -4.0, STRAY)
+    desk.look(memory)
+    assert [t.pnl for t in desk.told] == [6.0]
+    assert (memory.unsettled, desk.paused) == (None, set())
 
 
 def test_the_guard_counts_a_trade_once_that_a_kill_has_told_again() -> None:

@@ -107,6 +107,12 @@ def test_what_the_fund_gives_to_the_whole_account_counts_where_nobody_else_can_c
     assert told(Client([BOUGHT, SOLD], [order, other], [taken]))[1] == [Cleared(D(-30), 2_000 * MS)]
 
 
+def test_what_the_fund_has_booked_is_asked_for_from_the_whole_second_on() -> None:
+    client = Client([BOUGHT, msgspec.structs.replace(SOLD, time=2_700)], [forced(71, "autoclose-1")])
+    told(client)
+    assert client.asked[-1] == f"cleared {2_000 * MS}"
+
+
 def test_clearing_rates_are_the_venues_own(thread: ServerThread) -> None:
     with client_of(thread) as client:
         rates = clearing_rates(client.raw_exchange_info())

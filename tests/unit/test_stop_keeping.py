@@ -263,6 +263,32 @@ def test_a_step_changed_before_the_start_keeps_no_position_from_its_stop() -> No
     assert "start the node again once flat" in bench.alarms()[0]
 
 
+def test_rules_that_change_back_are_asked_for_and_taken() -> None:
+    bench, asked = Bench(held=0.08, step="0.01"), list[object]()
+    bench.strategy.request_instrument = asked.append
+    care = bench.start()
+    bench.answer(bench.sent[0])
+    bench.now += 2_000_000_000
+    care.tick()
+    assert asked == []
+    bench.now += 6_000_000_000
+    care.tick()
+    assert asked == [bench.setup.instrument.id]
+    bench.instrument = Bench().instrument
+    care.new_rules()
+    assert not bench.desk.has_new_grid
+    assert care.gate.reason == "rules_changed"  # entries wait for the restart that was asked for
+
+
+def test_a_second_change_of_the_step_is_taken_and_told_once() -> None:
+    bench = Bench(step="0.01")
+    care = bench.start()
+    bench.instrument = Bench(step="0.1").instrument
+    care.new_rules()
+    assert bench.desk.least_lots == 100
+    assert len(bench.alarms()) == 1
+
+
 def test_an_instrument_that_the_venue_does_not_have_is_one_clear_line() -> None:
     bench = Bench()
     bench.instrument = None
