@@ -189,8 +189,7 @@ class MarketWriter:
     def _write(self) -> None:
         if not self._is_begun:
             self._begin()
-        while self._stored != self._instruments.keys():
-            self._store_instruments()
+        self._store_instruments()
         self._append()
 
     def _append(self) -> None:
@@ -226,20 +225,28 @@ class MarketWriter:
 
     def _store_instruments(self) -> None:
         """As they are now. With other decimals the recording begins anew: what was stored stays as it is."""
-        catalog, missing = Catalog.create(self._folder), self._instruments.keys() - self._stored
+        if self._stored == self._instruments.keys():
+            return
         try:
-            for name in missing:
-                catalog.write_instrument(self._instruments[name], replace=True)
+            self._store_missing()
         except DataError as error:
-            self._wait_for_fold()
-            self._close_files()
-            self.problems.extend(fold_journal(catalog))
-            aside = self._folder.with_name(f"{self._folder.name}-until-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
-            self._folder.rename(aside)
-            self._stored.clear()
-            self.problems.append(f"{error}: the recording begins anew, the old one is {aside}")
-        else:
-            self._stored |= missing
+            self._put_aside(str(error))
+            self._store_missing()  # before anything else opens the folder
+
+    def _store_missing(self) -> None:
+        catalog, missing = Catalog.create(self._folder), self._instruments.keys() - self._stored
+        for name in missing:
+            catalog.write_instrument(self._instruments[name], replace=True)
+        self._stored |= missing
+
+    def _put_aside(self, why: str) -> None:
+        self._wait_for_fold()
+        self._close_files()
+        self.problems.extend(fold_journal(Catalog.open(self._folder)))
+        aside = self._folder.with_name(f"{self._folder.name}-until-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+        self._folder.rename(aside)
+        self._stored.clear()
+        self.problems.append(f"{why}: the recording begins anew, the old one is {aside}")
 
     def _drain(self) -> None:
         """A slice: the interpreter's lock is the node's as well."""

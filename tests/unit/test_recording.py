@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -318,9 +319,17 @@ def test_rows_that_no_catalog_takes_are_put_aside_and_told(tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / "journal" / BTC).iterdir()] == ["bars-1m-1.refused"]
 
 
-def test_with_other_decimals_the_recording_begins_anew_beside_the_old_one(tmp_path: Path) -> None:
-    folder = tmp_path / "catalog"
+def test_with_other_decimals_the_recording_begins_anew_beside_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, create = tmp_path / "catalog", Catalog.create
     record(folder, live_bars(bars(5)))
+
+    def create_late(at: Path) -> Catalog:
+        time.sleep(0.1)  # nothing may open the folder meanwhile
+        return create(at)
+
+    monkeypatch.setattr(Catalog, "create", create_late)
     finer = instrument(tick=Decimal("0.01"))
     made = record(folder, [], given=finer)
     (told,) = made.problems
