@@ -97,7 +97,7 @@ class DayRules:
         self._limits = limits
         self._offset = limits.starts_at_hour * HOUR_NS
         self._opening_before: float | None = None
-        self._began: int | None = None
+        self._began = 0  # when it first heard the time
         self._closings: deque[_Closing] = deque(maxlen=_MOST_CLOSINGS)
 
     @property
@@ -112,7 +112,7 @@ class DayRules:
     def advance(self, now: int, equity: float | None) -> None:
         """Begin a new day when its time has come; `equity` is the last one known."""
         memory = self.memory
-        self._began = now if self._began is None else self._began
+        self._began = self._began or now
         if now < self.ends:
             return
         self._opening_before = memory.opening
@@ -160,7 +160,7 @@ class DayRules:
         between them those of `away`, by the venue's.
         """
         memory = self.memory
-        is_older = 0 < ended < (self._began or 0)  # its result was still asked for when the node before ended
+        is_older = 0 < ended < self._began  # its result was still asked for when the node before ended
         at = (1, ended) if away else (0 if is_older else 2, min(ended or now, now))
         later: list[_Closing] = []
         while self._closings and self._closings[-1].at > at:

@@ -343,7 +343,8 @@ class OrderDesk(VenueGrid):
         if slot.role in _OPENING:
             self._setup.under_way.add(order.client_order_id, price, risk_per_unit)
         self._count()
-        self._stop_sent = int(self._strategy.clock.timestamp_ns()) if closes else self._stop_sent
+        if closes:
+            self._stop_sent = int(self._strategy.clock.timestamp_ns())
         try:
             self._out.submit_order(order, params={"close_position": True} if closes else None)
         except Exception:

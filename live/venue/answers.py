@@ -27,6 +27,7 @@ __all__ = [
     "Position",
     "SymbolConfig",
     "SymbolRules",
+    "market_lots",
 ]
 
 ZERO = Decimal(0)
@@ -218,23 +219,29 @@ class SymbolRules(NamedTuple):
         """One entry of `symbols`; KeyError, TypeError, ValueError or InvalidOperation for another shape."""
         filters = {item["filterType"]: item for item in entry["filters"]}
         lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
-        step, most = Decimal(lot["stepSize"]).normalize(), Decimal(lot["maxQty"])
+        market_step, market_most = market_lots(filters)
         return cls(
             symbol=entry["symbol"],
             status=entry["status"],
             margin_asset=entry["marginAsset"],
             tick=Decimal(filters["PRICE_FILTER"]["tickSize"]).normalize(),
-            step=step,
+            step=Decimal(lot["stepSize"]).normalize(),
             min_quantity=Decimal(lot["minQty"]),
-            max_quantity=most,
-            # 0 where the rule for orders at the market is that for all orders
-            market_step=Decimal(market["stepSize"]).normalize() or step,
+            max_quantity=Decimal(lot["maxQty"]),
+            market_step=market_step,
             market_min_quantity=Decimal(market["minQty"]),
-            market_max_quantity=Decimal(market["maxQty"]) or most,
+            market_max_quantity=market_most,
             min_notional=Decimal(filters["MIN_NOTIONAL"]["notional"]),
             max_algo_orders=int(filters["MAX_NUM_ALGO_ORDERS"]["limit"]),
             order_types=tuple(entry.get("orderTypes", ())),
         )
+
+
+def market_lots(filters: Mapping[str, Mapping[str, Any]]) -> tuple[Decimal, Decimal]:
+    """Step and largest quantity of orders at the market; 0 there means as for all orders."""
+    lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+    step = Decimal(market["stepSize"]) or Decimal(lot["stepSize"])
+    return step.normalize(), Decimal(market["maxQty"]) or Decimal(lot["maxQty"])
 
 
 class ExchangeInfo(NamedTuple):

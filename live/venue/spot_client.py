@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from nautilus_trader.adapters.binance import decode_binance_spot_client_order_id
 
-from live.venue.answers import Kline
+from live.venue.answers import Kline, market_lots
 from live.venue.client import VenueClient
 from live.venue.errors import VenueRequestError
 from live.venue.http import Value
@@ -99,20 +99,18 @@ class SpotRules(NamedTuple):
     def parse(cls, entry: Mapping[str, Any]) -> Self:
         """One entry of `symbols`; KeyError, TypeError or InvalidOperation for another shape."""
         filters = {item["filterType"]: item for item in entry["filters"]}
-        lot, market = filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+        lot, (market_step, market_most) = filters["LOT_SIZE"], market_lots(filters)
         notional = filters.get("NOTIONAL") or filters["MIN_NOTIONAL"]
-        step, most = Decimal(lot["stepSize"]).normalize(), Decimal(lot["maxQty"])
         return cls(
             symbol=entry["symbol"],
             base=entry["baseAsset"],
             quote=entry["quoteAsset"],
             tick=Decimal(filters["PRICE_FILTER"]["tickSize"]).normalize(),
-            step=step,
+            step=Decimal(lot["stepSize"]).normalize(),
             min_quantity=Decimal(lot["minQty"]),
-            max_quantity=most,
-            # 0 where the rule for orders at the market is that for all orders
-            market_step=Decimal(market["stepSize"]).normalize() or step,
-            market_max_quantity=Decimal(market["maxQty"]) or most,
+            max_quantity=Decimal(lot["maxQty"]),
+            market_step=market_step,
+            market_max_quantity=market_most,
             min_notional=Decimal(notional["minNotional"]),
         )
 

@@ -9,8 +9,9 @@ whether Binance takes one is not documented.
 
 from decimal import ROUND_CEILING, Decimal
 
-from live.rehearsal.futures.account import Account, Position
+from live.rehearsal.futures.account import Account
 from live.rehearsal.futures.lifecycle import update_order
+from live.rehearsal.futures.liquidation import forced_order
 from live.rehearsal.futures.matching import fill
 from live.rehearsal.futures.orders import ADL_ID, Order
 from live.rehearsal.futures.state import State
@@ -27,26 +28,10 @@ def deleverage(
         held = abs(position.amount)
         quantity = min(held, (held * percent / 100 / step).to_integral_value(ROUND_CEILING) * step)
         at = state.mark_of(position) if price is None else price
-        order = _order(state, position, quantity, at)
+        number = state.next_number("order")
+        identity = {"order_id": number, "client_order_id": ADL_ID}
+        order = forced_order(state, position, quantity, at, **identity, time_in_force="GTC")
         account.forced.append(order.order_id)
         order = update_order(state, account, order, "NEW")
         done.append(fill(state, account, order, at, quantity, maker=False))
     return done
-
-
-def _order(state: State, position: Position, quantity: Decimal, price: Decimal) -> Order:
-    return Order(
-        order_id=state.next_number("order"),
-        client_order_id=ADL_ID,
-        symbol=position.symbol,
-        side=position.closing_side,
-        position_side=position.side,
-        type="LIMIT",
-        original_type="LIMIT",
-        time_in_force="GTC",
-        price=price,
-        quantity=quantity,
-        created_ms=state.now_ms,
-        updated_ms=state.now_ms,
-        forced=True,
-    )

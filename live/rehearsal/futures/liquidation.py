@@ -13,7 +13,7 @@ Binance reduces large positions bracket by bracket and takes over what the book 
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from live.rehearsal.futures.account import Account, Position, round_money
 from live.rehearsal.futures.events import MarginCall
@@ -22,7 +22,7 @@ from live.rehearsal.futures.matching import take
 from live.rehearsal.futures.orders import AlgoOrder, Order
 from live.rehearsal.futures.state import State, Sums
 
-__all__ = ["is_liquidating", "watch_margin"]
+__all__ = ["forced_order", "is_liquidating", "watch_margin"]
 
 ZERO = Decimal(0)
 _CALL_RATIO = Decimal("0.8")
@@ -140,7 +140,17 @@ def _force(state: State, account: Account, position: Position, pool: Pool) -> No
     if not levels:
         return
     before = state.cross_wallet(account, pool.asset)
-    order = _forced_order(state, position, _last_price(levels, abs(position.amount)))
+    number = state.next_number("order")
+    order = forced_order(
+        state,
+        position,
+        abs(position.amount),
+        _last_price(levels, abs(position.amount)),
+        order_id=number,
+        client_order_id=f"autoclose-{state.now_ms}{number % 1_000_000:06d}",
+        time_in_force="IOC",
+        reduce_only=True,
+    )
     account.forced.append(order.order_id)
     order = take(state, account, update_order(state, account, order, "CALCULATED"))
     if order.is_open:
@@ -151,23 +161,20 @@ def _force(state: State, account: Account, position: Position, pool: Pool) -> No
     _clear(state, account, pool.asset, -min(fee, max(ZERO, holds)), position.symbol)
 
 
-def _forced_order(state: State, position: Position, price: Decimal) -> Order:
-    number = state.next_number("order")
+def forced_order(state: State, position: Position, quantity: Decimal, price: Decimal, **values: Any) -> Order:
+    """The venue's own limit order that closes so much of a position; `values` are the order's others."""
     return Order(
-        order_id=number,
-        client_order_id=f"autoclose-{state.now_ms}{number % 1_000_000:06d}",
         symbol=position.symbol,
         side=position.closing_side,
         position_side=position.side,
         type="LIMIT",
         original_type="LIMIT",
-        time_in_force="IOC",
         price=price,
-        quantity=abs(position.amount),
-        reduce_only=True,
+        quantity=quantity,
         created_ms=state.now_ms,
         updated_ms=state.now_ms,
         forced=True,
+        **values,
     )
 
 
