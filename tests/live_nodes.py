@@ -119,7 +119,7 @@ def rehearsal_of(*options: str) -> Iterator[Rehearsal]:
 
 
 def run_file(folder: Path, *, file: str = "run.yaml", **more: Any) -> Path:
-    """A run file: momentum without thresholds, so that a jump of the price makes an entry."""
+    """A run file: momentum without thresholds, long alone, so that a jump upwards makes an entry."""
     strategy = {
         "use": "momentum_leverage",
         "name": "momentum",
@@ -131,6 +131,7 @@ def run_file(folder: Path, *, file: str = "run.yaml", **more: Any) -> Path:
             "max_volatility_ratio": 10.0,
             "require_breakout": False,
         },
+        "allow_short": False,
         "exit_on_opposite": False,
         "sizing": {"risk_per_trade_pct": 0.2, "confidence_weighted": False, "max_position_pct": 50.0},
         "stop": {"pct": 2.0},

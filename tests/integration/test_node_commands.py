@@ -97,7 +97,7 @@ def test_a_successor_takes_the_position_its_orders_and_its_plan(tmp_path: Path) 
             assert not (state / "trade-momentum.json").exists()
             # it trails, which the other one did not
             moves = len(node.actions("move_stop"))
-            venue.jump(2.5 if before > 0 else -2.5)
+            venue.jump(2.5)
             until(lambda: len(node.actions("move_stop")) > moves, "the successor's own plan")
             until(lambda: len(venue.stops()) == 1 and stop_names(venue) != names, "the stop moves")
             node.kill()
@@ -108,7 +108,7 @@ def test_a_successor_takes_the_position_its_orders_and_its_plan(tmp_path: Path) 
             assert list(members(state)) == ["heir"]
             assert venue.position() == before
             assert len(venue.stops()) == 1
-            venue.jump(-4.0 if before > 0 else 4.0)
+            venue.jump(-4.0)
             until(lambda: venue.position() != before, "the stop fires")
 
 
@@ -192,7 +192,7 @@ def test_a_strategy_joins_trades_and_leaves_while_the_other_goes_on(tmp_path: Pa
             member = members(state)["eth"]
             assert member["leaves_when_flat"]
             assert member["is_covered"]
-            venue.jump(-6.0 if member["quantity"] > 0 else 6.0, "ETHUSDT")
+            venue.jump(-6.0, "ETHUSDT")
             until(lambda: "eth" not in members(state), "it goes when it is flat")
             ledger = venue.ledger()
             assert [o for o in ledger["open_orders"] if o["symbol"] == "ETHUSDT"] == []

@@ -15,7 +15,6 @@ from tests.live_nodes import ROOT, Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
-LONG_ONLY = {"allow_short": False}
 # only a jump of the price makes an entry, and only the first does
 CALM = {
     "min_strength": 1.3,
@@ -35,7 +34,7 @@ def scene(
     """A venue with `faults`, a node that trades on it, and the file that breaks the node's part `breaks`."""
     flag = folder / "broken"
     program = {} if breaks is None else {"program": (str(ROOT / "tests/failing_node.py"), breaks, str(flag))}
-    run = run_file(folder, **(LONG_ONLY | more))
+    run = run_file(folder, **more)
     with rehearsal() as venue:
         for fault in faults:
             venue.fault(**fault)
@@ -297,7 +296,7 @@ def test_a_fill_that_nobody_told_of_is_found_in_a_moment(tmp_path: Path, what: s
 
 
 def test_a_node_killed_while_its_stop_moves_ends_with_one_stop_at_the_new_level(tmp_path: Path) -> None:
-    run = run_file(tmp_path, **LONG_ONLY, trailing={"activation_pct": 0.5, "distance_pct": 0.8})
+    run = run_file(tmp_path, trailing={"activation_pct": 0.5, "distance_pct": 0.8})
     with rehearsal() as venue:
         venue.fault("drop_request", match={"path": "*algoOrder*", "method": "DELETE"}, hang=True)
         with Node(run, tmp_path / "state", venue) as node:

@@ -1,12 +1,14 @@
 """A node keeps its position protected at the venue: from the first fill, while the stop moves, to the end."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live_nodes import Node, rehearsal, run_file, until
+from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
@@ -80,26 +82,37 @@ def test_a_stop_moves_without_a_moment_unprotected(tmp_path: Path) -> None:
         assert len(_unprotected(node)) == 1
 
 
-def test_a_stop_that_the_venue_refuses_ends_the_position(tmp_path: Path) -> None:
-    with rehearsal() as venue, Node(run_file(tmp_path), tmp_path / "state", venue) as node:
-        node.until_trading()
+@contextmanager
+def _without_stops(folder: Path, *faults: dict[str, Any]) -> Iterator[tuple[Rehearsal, Node]]:
+    """A venue that refuses every stop, set so before the node can enter."""
+    with rehearsal() as venue:
         venue.fault("error_answer", code=-2021, match=ALGO)
-        venue.jump(1.0)
+        for fault in faults:
+            venue.fault("error_answer", **fault)
+        with Node(run_file(folder), folder / "state", venue) as node:
+            node.until_trading()
+            venue.jump(1.0)
+            yield venue, node
+
+
+def _is_flat(venue: Rehearsal) -> bool:
+    ledger = venue.ledger()
+    return not ledger["positions"] and not ledger["open_orders"]
+
+
+def test_a_stop_that_the_venue_refuses_ends_the_position(tmp_path: Path) -> None:
+    with _without_stops(tmp_path) as (venue, node):
         exit_ = until(lambda: node.actions("exit"), "an exit")[0]
         assert exit_["reason"] == "stop_refused"
-        until(lambda: node.actions("position_over"), "flat")
-        assert venue.position() == 0.0
-        assert venue.ledger()["open_orders"] == []
+        until(lambda: node.actions("position_over"), "told")
+        until(lambda: _is_flat(venue), "flat")
         assert node.actions("position_over")[0]["unprotected_secs"] < 10.0
 
 
 def test_a_position_is_closed_although_its_first_exits_are_refused(tmp_path: Path) -> None:
-    with rehearsal() as venue, Node(run_file(tmp_path), tmp_path / "state", venue) as node:
-        node.until_trading()
-        venue.fault("error_answer", code=-2021, match=ALGO)
-        exits = {"path": "order.place", "side": "SELL", "order_type": "MARKET"}
-        venue.fault("error_answer", code=-2019, match=exits, when={"count": 2})
-        venue.jump(1.0)
-        until(lambda: node.actions("position_over"), "flat")
-        assert venue.position() == 0.0
+    exits = {"path": "order.place", "side": "SELL", "order_type": "MARKET"}
+    refused = {"name": "exits", "code": -2019, "match": exits, "when": {"count": 2}}
+    with _without_stops(tmp_path, refused) as (venue, node):
+        until(lambda: node.actions("position_over"), "told")
+        until(lambda: _is_flat(venue), "flat")
         assert len(node.actions("exit")) >= 3

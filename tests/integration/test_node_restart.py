@@ -51,9 +51,9 @@ def test_a_killed_node_takes_its_position_and_orders_up_again(tmp_path: Path) ->
 def test_a_node_that_was_killed_before_its_stop_was_there_places_it(tmp_path: Path) -> None:
     run, state = run_file(tmp_path), tmp_path / "state"
     with rehearsal() as venue:
+        venue.fault("drop_request", match={"path": "*algoOrder*", "method": "POST"}, hang=True)
         with Node(run, state, venue) as node:
             node.until_trading()
-            venue.fault("drop_request", match={"path": "*algoOrder*", "method": "POST"}, hang=True)
             venue.jump(1.0)
             until(lambda: venue.position() != 0.0, "an entry")
             held = venue.position()
@@ -92,7 +92,7 @@ def test_a_position_that_was_closed_while_the_node_was_dead_leaves_no_orders(tmp
 
 def test_what_an_open_position_has_won_is_not_taken_for_lost_at_a_start(tmp_path: Path) -> None:
     """Before a quote the engine's equity is the wallet alone: a loss of the day, or a peak, that was none."""
-    run, state = run_file(tmp_path, allow_short=False), tmp_path / "state"
+    run, state = run_file(tmp_path), tmp_path / "state"
     with rehearsal(speed=10) as venue:
         with Node(run, state, venue) as node:
             node.until_trading()

@@ -4,6 +4,8 @@
 of 0.3 short, at full size. Market and stop orders cost 6 bps, targets 2.
 """
 
+from types import SimpleNamespace
+
 import pytest
 from nautilus_trader.model import BarType
 
@@ -281,6 +283,17 @@ def test_a_bar_that_comes_again_or_after_a_newer_one_does_not_count():
 
     result = desk(flat_rows(7), {1: UP}, prepare=stutter, time={"max_bars": 3})
     assert result.fills() == [ENTRY, Fill(4, "exit", "SELL", 100.0, 100.0)]
+
+
+def test_live_every_bar_is_held_against_the_clock_when_it_is_heard():
+    closed = []
+
+    def listen(assembly):
+        gate = SimpleNamespace(bar_heard=closed.append)
+        assembly.strategies[0].care = SimpleNamespace(gate=gate, start=lambda: None, is_quiet=False)
+
+    desk(flat_rows(3), {}, prepare=listen)
+    assert closed == [T0 + MINUTE * (bar + 1) for bar in range(3)]
 
 
 # -- several instruments, spot ------------------------------------------------------------------------------

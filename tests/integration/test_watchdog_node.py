@@ -130,7 +130,7 @@ def _cancel_stops(venue: Rehearsal) -> None:
 
 def test_a_node_that_lives_is_left_alone_through_entries_moved_stops_and_exits(tmp_path: Path) -> None:
     trailing = {"activation_pct": 0.1, "distance_pct": 0.5}
-    run, state = run_file(tmp_path, trailing=trailing, allow_short=False), tmp_path / "state"
+    run, state = run_file(tmp_path, trailing=trailing), tmp_path / "state"
     with rehearsal() as venue, Node(run, state, venue) as node:
         node.until_trading()
         options = ("--protect", "--grace", "1", "--flatten-after", "10")

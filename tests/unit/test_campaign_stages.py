@@ -1,12 +1,17 @@
 """Stages: what they make of a scenario, how many seeds have which, and that the others stay as they were."""
 
+import json
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
 from pydantic import TypeAdapter
 
+from configs.errors import RunFailedError
 from configs.schema import RunConfig
+from live.rehearsal.campaign import __main__ as command
 from live.rehearsal.campaign.generate import plain_scenario_of, scenario_of
 from live.rehearsal.campaign.results import Result, summarise
 from live.rehearsal.campaign.scenario import Scenario
@@ -96,3 +101,17 @@ def test_the_summary_tells_of_each_stage_and_of_each_limit() -> None:
         ("daily_loss", 2, 1, 3, 2, 1),
         ("halt_rejections", 1, 0, 3, 0, 0),
     ]
+
+
+def test_a_campaign_too_short_for_quantiles_is_told_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = Result.of_scenario(scenario_of(1, PLAIN), positions=1)
+    monkeypatch.setattr(command, "prepare", lambda: None)
+    monkeypatch.setattr(command, "make_models", lambda *_: None)
+    monkeypatch.setattr(command, "_play_many", lambda *_: [result])
+    with suppress(RunFailedError):  # of what did not come about in one scenario
+        command.main(count=1, folder=tmp_path, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["scenarios"] == 1
+    assert told == json.loads((tmp_path / "results.json").read_text())["summary"]

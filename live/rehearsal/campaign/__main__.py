@@ -93,7 +93,7 @@ def main(
         msgspec.json.format(msgspec.json.encode({"summary": summary, "results": results}))
     )
     if as_json:
-        emit_json(msgspec.to_builtins(summary))
+        emit_json(msgspec.json.decode(msgspec.json.encode(summary)))  # a quantile of too few is null
     else:
         print_summary(summary)
     if summary.shortfalls:
