@@ -12,8 +12,8 @@ before the bar that it belongs to, and its word is there for that bar's decision
 
 With a `state_path` everything that must outlive a restart is in one small file: read when the guard is made
 (a file that cannot be trusted is refused then), written at a bar time if anything changed since, and at once
-on trading and commands. Trading and bar times do not wait for the disk, the kill switch does. A backtest has
-none.
+on trading and commands. Trading and bar times do not wait for the disk, the kill switch does. While the disk
+refuses it, it is tried again and again, and the word is PAUSED. A backtest has none.
 """
 
 import math
@@ -26,6 +26,7 @@ from nautilus_trader.model import ActorId, BarType, Currency, Venue
 from nautilus_trader.portfolio import Portfolio
 from numpy.typing import ArrayLike
 
+from actors.alarms import alarm
 from actors.faults import fail_loud, guarded
 from actors.messages import (
     AUDIT_TOPIC,
@@ -40,7 +41,8 @@ from actors.messages import (
 )
 from actors.risk_state import RiskMemory, RiskState
 from actors.state_file import StateFile
-from configs.errors import ConfigError, DataError
+from actors.unkept import RETRY_NS, Unkept
+from configs.errors import ConfigError, DataError, RunFailedError
 from configs.trading import RiskConfig
 from models.correlation import CorrelationTracker
 
@@ -50,6 +52,7 @@ HOUR_NS = 3_600_000_000_000
 LONGEST_BEAT_NS = 300_000_000_000  # of long bars, so that silence is found out in time
 _NEVER = 2**63 - 1
 _SOON_NS = 250_000_000
+_RETRY = "state"
 
 
 @fail_loud
@@ -90,6 +93,7 @@ class Guard(DataActor):
         self._portfolio: Portfolio | None = None
         self._coins: Callable[[], Mapping[str, float]] | None = None
         self._file = None if state_path is None else StateFile(state_path, RiskMemory)
+        self.unkept = Unkept()
         self.risk = RiskState(risk, bar_ns, self._remembered(f"{venue} {quote_currency.code}"))
         self._threshold = risk.portfolio.cluster_correlation
         self._tracker = None
@@ -337,9 +341,31 @@ class Guard(DataActor):
         self.publish_message(AUDIT_TOPIC, record)
 
     def _save(self, *, waits: bool = True) -> None:
-        if self._file is not None and self.risk.has_news:
+        if self._file is None or not (self.risk.has_news or self.unkept.is_on):
+            return
+        try:
             self._file.write(self.risk.memory, waits=waits)
-            self.risk.has_news = False
+        except RunFailedError as error:
+            self._not_kept(error)
+            return
+        self.risk.has_news = False
+        now = self.clock.timestamp_ns()
+        if self.unkept.taken(now):
+            self.clock.cancel_timer(_RETRY)
+            self._say(now, self.risk.keep(is_kept=True))
+
+    def _not_kept(self, error: RunFailedError) -> None:
+        """Go on without: positions need what the guard says and hears more than the disk."""
+        now = self.clock.timestamp_ns()
+        if self.unkept.refused(str(error), now):
+            alarm(self, f"nothing is entered until the state of risk can be written down: {error}")
+            self.clock.set_timer_ns(_RETRY, RETRY_NS, None, None, self._on_retry)
+            self._say(now, self.risk.keep(is_kept=False))
+
+    @guarded
+    def _on_retry(self, event: Any) -> None:
+        del event
+        self._save(waits=False)
 
 
 def _length_ns(kind: BarType) -> int:

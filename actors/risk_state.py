@@ -13,6 +13,7 @@ earlier one than the last counts as the last, so that no window ever runs backwa
 | drawdown, max_drawdown | fall from the peak: smaller sizes, no entries | when it is made good, or `resume` |
 | performance_reduced, performance_paused, probation | the last trades | see `actors.performance` |
 | stale_data | all instruments silent, or one that is held | with a bar |
+| memory | the disk refuses what must outlive a restart | when it takes it |
 | pause_command | somebody has paused | `resume` only |
 | halt_* | the kill switch | `resume` only |
 
@@ -117,6 +118,7 @@ class RiskState:
         self._equity: float | None = None  # not known before it is marked, whatever memory says
         self._silent: list[str] = []
         self._silence: Finding | None = None
+        self._is_kept = True
         self._resumed = 0
         self._clusters: tuple[tuple[str, ...], ...] = ()
         self._next = 0
@@ -229,6 +231,11 @@ class RiskState:
         due = [now - ns + limit for ns in silent.values() for limit in (pause, halt) if limit]
         due.append(self._resumed + halt)
         return self._judge(), min((at for at in due if at > now), default=0)
+
+    def keep(self, *, is_kept: bool) -> bool:
+        """Whether `memory` can be written down: what a restart would not know of must not be entered."""
+        self._is_kept = is_kept
+        return self._judge()
 
     def group(self, clusters: tuple[tuple[str, ...], ...]) -> bool:
         """Take over the clusters of correlated instruments."""
@@ -376,6 +383,8 @@ class RiskState:
         findings += self._day.findings(now)
         if self._silence is not None:
             findings.append(self._silence)
+        if not self._is_kept:
+            findings.append(Finding("memory", Mode.PAUSED, 0.0, 1.0))
         level = self.memory.performance.level
         guard = self._performance
         if guard is not None and level is not Level.NORMAL:

@@ -298,7 +298,8 @@ class TolerancesConfig(Group):
 class LiveConfig(Group):
     """A node's addresses (None: the venue's own), its patience and its records.
 
-    Without a quote for `stale_quote_secs` nothing is entered. `metrics_port` serves the metrics on loopback.
+    Without a quote for `stale_quote_secs` nothing is entered, nor on a bar that is heard later than
+    `stale_bar_secs` after its close. `metrics_port` serves the metrics on loopback.
     `protection_budget_pct` of the venue's order limits are kept for stops, targets and exits.
     """
 
@@ -306,6 +307,7 @@ class LiveConfig(Group):
     base_url_ws: str | None = None
     base_url_ws_trading: str | None = None
     stale_quote_secs: Positive | None = 15.0
+    stale_bar_secs: Positive | None = 15.0
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     record: RecordConfig | None = RecordConfig()
     protection_budget_pct: float = Field(default=50.0, ge=0.0, le=90.0)

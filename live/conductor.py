@@ -13,11 +13,13 @@ from actors.faults import fail_loud, guarded
 from actors.messages import AUDIT_TOPIC, AuditRecord
 from live.books import books_of
 from live.signals import Signals
+from live.standstill import Standstill
 from live.sweeper import Sweeper
 from strategies.base import TradingStrategy
 
 __all__ = ["Conductor"]
 
+_STANDS = "clock_stands_still"
 _LOOK_NS = 100_000_000
 _SETTLE_SECS = 4.0  # a result that is not told by then is remembered, and told by the next start
 _EXPOSED_SECS = 15.0  # the answer to an entry that the venue has lost is known to be after six
@@ -25,7 +27,7 @@ _EXPOSED_SECS = 15.0  # the answer to an entry that the venue has lost is known 
 
 @fail_loud
 class Conductor(DataActor):
-    """Ends the node when it is asked to, by a signal or after `secs`; writes the heartbeat until then.
+    """Ends the node when it is asked to, by a signal or after `secs`; until then beats and watches the clock.
 
     `stop` is the node handle's, `greet` is called once when everything has started. `outcome` is what it
     left behind: "flat", "protected" or "unsettled". `cover` has sent stops before there was a record.
@@ -64,6 +66,7 @@ class Conductor(DataActor):
         self._is_over = False
         self._was_holding = False
         self._sweeper = sweeper
+        self._standstill = Standstill()
 
     def ask(self, reason: str, at_end: Literal["keep", "flatten"] | None = None) -> None:
         """End the node as on a signal, from a handler of the node's thread; None: as it was configured."""
@@ -90,6 +93,7 @@ class Conductor(DataActor):
             self._greet()
             self._greet = None
         self._keep_books()
+        self._watch_clock(now)
         if self._is_over:
             return
         if self._ending is None:
@@ -99,6 +103,19 @@ class Conductor(DataActor):
                 self._end(self._signals.reason, now)
         elif self._is_settled or now - self._ending > self._patience_secs:
             self._finish()
+
+    def _watch_clock(self, now: float) -> None:
+        """Enter nothing while the engine's clock stands still: what is stale seems to be fresh."""
+        clock = self._standstill
+        has_changed = clock.look(self.clock.timestamp_ns(), now)
+        for strategy in self._strategies if clock.is_on else ():
+            strategy.pause(_STANDS)
+        if has_changed and clock.is_on:
+            text = "this machine's clock was set back: nothing is entered until it has caught up"
+            alarm(self, text)
+        elif has_changed:
+            for strategy in self._strategies:
+                strategy.lift(_STANDS)
 
     @property
     def _is_settled(self) -> bool:

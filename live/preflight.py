@@ -38,7 +38,7 @@ from live.checks.sentiment import check_sentiment
 from live.checks.spot import SPOT_CHECKS
 from live.checks.warm_up import check_warm_up
 from live.outside import Outside, no_columns
-from live.prepare import history_bars, load_specs
+from live.prepare import history_bars, load_specs, remembered
 from live.venue.client import VenueClient
 from live.venue.errors import VenueRequestError
 from live.venue.spot_client import SpotClient, client_of
@@ -135,15 +135,17 @@ def main(
         outside.begin(run, found)
         return found
 
+    folder = state or Path("runs", "live", f"{run.name}-{venue.value}")
     setup = Setup(
         run=run,
         kind=venue,
-        folder=state or Path("runs", "live", f"{run.name}-{venue.value}"),
+        folder=folder,
         specs=specs,
         history_bars=lambda found: history_bars(run, found),
         outside=outside,
         adopt=adopt,
         apply=apply,
+        expected=remembered(run, folder),
     )
     with client_of(where) as client:
         report = preflight(setup, client)

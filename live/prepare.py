@@ -20,6 +20,7 @@ from catalog.store import Catalog
 from configs.console import status
 from configs.errors import ConfigError, DataError
 from configs.schema import ModelConfig, RunConfig, StrategyConfig
+from live.checks.report import Remembered
 from live.history import bars_between, newest_bars, stored_before
 from live.joined import JoinedSource
 from live.operate.coin_books import begin_books
@@ -57,7 +58,7 @@ __all__ = [
     "make_parts",
     "model_feed",
     "read_instruments",
-    "remembered_sides",
+    "remembered",
     "spec_of",
 ]
 
@@ -134,15 +135,16 @@ def history_bars(run: RunConfig, specs: Mapping[str, ForecastSpec]) -> int:
     return bars
 
 
-def remembered_sides(run: RunConfig, folder: Path) -> dict[str, int]:
-    """The sides of the trades that were open, or being opened, when a node last used the state folder."""
-    sides = {}
+def remembered(run: RunConfig, folder: Path) -> dict[str, Remembered]:
+    """The trades that were open, or being opened, when a node last used the state folder, by symbol."""
+    found = {}
     for strategy in run.strategies:
         memory = StateFile(trade_file(folder / GUARD_FILE, strategy), TradeMemory).read()
-        approved = None if memory is None else memory.trade or memory.pending
-        if approved is not None:
-            sides[symbol_of(strategy.instrument)] = approved.approved.side
-    return sides
+        if memory is not None and (trade := memory.trade or memory.pending) is not None:
+            step = Decimal(str(memory.step_size))
+            most = memory.most_lots * step if step else None  # written by a node that knew no step
+            found[symbol_of(strategy.instrument)] = Remembered(trade.approved.side, most, memory.since)
+    return found
 
 
 def make_parts(
@@ -154,13 +156,15 @@ def make_parts(
     *,
     may_enter: bool,
     is_paper: bool = False,
+    replays: bool = False,
     keep: Callable[[str, BarColumns], None] = lambda *_: None,
 ) -> Parts:
     """Fetch instruments and history, warm everything up, and assemble the components.
 
     The specs look at the columns of `outside`, which a component of its own follows where values come.
-    `is_paper`: nobody can be asked what a trade has earned, and no stop closes a whole position. `keep` is
-    told of bars that are fetched: to warm up on, and to fill gaps, then from another thread.
+    `is_paper`: nobody can be asked what a trade has earned, and no stop closes a whole position. `replays`:
+    the venue is a rehearsal, whose market may lie in the past. `keep` is told of bars that are fetched: to
+    warm up on, and to fill gaps, then from another thread.
     """
     is_alone = is_paper or isinstance(client, SpotClient)  # on spot the book of coins knows
     trade.warm_up()
@@ -187,6 +191,7 @@ def make_parts(
         may_enter=may_enter,
         fills=None if is_alone else _fill_source(run, client, state, pool),
         closing_stop=not is_paper,
+        replays=replays,
         order_limits=order_limits((state / "exchange_info.json").read_bytes()),
         coin_fills=_coin_source(client, pool),
     )
@@ -214,7 +219,11 @@ def _fill_source(run: RunConfig, client: VenueClient, state: Path, pool: ThreadP
 
 
 def _executed(run: RunConfig, client: VenueClient, state: Path) -> dict[str, dict[str, float]]:
-    """What has filled of the orders of trades that the state folder remembers, by instrument and order."""
+    """What has filled of the orders of trades that the state folder remembers, by instrument and order.
+
+    Nothing of an instrument for which nobody answers: what is held comes first, it is protected by what is
+    remembered.
+    """
     found = {}
     for strategy in run.strategies:
         memory = StateFile(trade_file(state / GUARD_FILE, strategy), TradeMemory).read()
@@ -222,6 +231,8 @@ def _executed(run: RunConfig, client: VenueClient, state: Path) -> dict[str, dic
             continue
         if since := memory.began:
             orders = _recent_orders(client, strategy.instrument)
+            if orders is None:
+                continue
             found[strategy.instrument] = {
                 decode_binance_futures_client_order_id(order.client_order_id): float(order.executed)
                 for order in orders
@@ -230,13 +241,12 @@ def _executed(run: RunConfig, client: VenueClient, state: Path) -> dict[str, dic
     return found
 
 
-def _recent_orders(client: VenueClient, name: str) -> Sequence[OpenOrder]:
-    """None where nobody answers: what is held comes first, it is protected by what is remembered."""
+def _recent_orders(client: VenueClient, name: str) -> Sequence[OpenOrder] | None:
     try:
         return client.recent_orders(symbol_of(name))
     except VenueRequestError as error:
         say(f"{name}: {error}")
-        return ()
+        return None
 
 
 def _coin_source(client: VenueClient, pool: ThreadPoolExecutor) -> CoinSource | None:

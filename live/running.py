@@ -14,6 +14,7 @@ from actors.alarms import say
 from actors.control import Control, Inbox
 from actors.faults import raise_failures
 from actors.forecaster import ForecastSpec
+from actors.guard import Guard
 from catalog.instruments import symbol_of
 from catalog.synthetic import ensure_synthetic
 from configs.console import out, status
@@ -32,7 +33,7 @@ from live.outside import Outside, no_columns
 from live.paper import DIFFERENCES, PaperAccount
 from live.policy import carry_on
 from live.preflight import Setup, preflight
-from live.prepare import GUARD_FILE, Parts, history_bars, load_specs, make_parts, remembered_sides
+from live.prepare import GUARD_FILE, Parts, history_bars, load_specs, make_parts, remembered
 from live.record.records import Records
 from live.signals import Signals
 from live.stage import staged
@@ -115,14 +116,15 @@ def _trade(
             outside,
             may_enter=options.may_enter,
             is_paper=venue.is_paper,
+            replays=venue.kind is VenueKind.REHEARSAL,
             keep=records.keep,
         )
-        outcome = _run(book, venue, parts, records, specs, outside, cover, signals, options)
+        outcome, unkept = _run(book, venue, parts, records, specs, outside, cover, signals, options)
         parts.pool.shutdown(wait=False, cancel_futures=True)
     out.print(f"stopped: {outcome}", markup=False, highlight=False)
     if venue.is_paper and outcome == "protected":
         out.print("paper: what is open ends here, without a result", markup=False, highlight=False)
-    _tell_failed(outcome, records.lost)
+    _tell_failed(outcome, unkept, records.lost)
 
 
 @contextmanager
@@ -141,16 +143,16 @@ def _closing(records: Records, client: VenueClient) -> Iterator[None]:
         client.close()
 
 
-def _tell_failed(outcome: str, lost: str) -> None:
+def _tell_failed(outcome: str, unkept: str, lost: str) -> None:
     unsettled = "the node stopped before everything was settled: look at the venue"
-    failed = [text for text in (unsettled if outcome == "unsettled" else "", lost) if text]
+    failed = [text for text in (unsettled if outcome == "unsettled" else "", unkept, lost) if text]
     if failed:
         raise RunFailedError("; ".join(failed))
 
 
 def _check(run: RunConfig, specs: Specs, outside: Outside, venue: Venue, options: NodeOptions) -> None:
     """Refuse to start, with a table, while something is not right."""
-    expected = remembered_sides(run, options.folder)
+    expected = remembered(run, options.folder)
     setup = Setup(
         run=run,
         kind=options.kind,
@@ -187,7 +189,8 @@ def _run(
     cover: FirstCover,
     signals: Signals,
     options: NodeOptions,
-) -> str:
+) -> tuple[str, str]:
+    """What was left behind, and which states the disk has refused."""
     run, assembly = book.run, parts.assembly
     control = Control(Inbox(options.folder / "commands"), assembly.bar_types)
     node = build_node(run, venue, options.folder, control)
@@ -207,7 +210,18 @@ def _run(
         control.serve(Operations(book, crew, control, workshop, conductor, _facts(run, venue)))
         cover.look()  # an entry that was on its way when the node before was killed
         _run_until_stopped(node, venue, (*components, policy))
-    return conductor.outcome
+    return conductor.outcome, _unkept((assembly.guard, *traders))
+
+
+def _unkept(keepers: Iterable[Guard | TradingStrategy]) -> str:
+    """What was not kept: how it is now, and the first refusal; "" where the disk took everything."""
+    told = []
+    for keeper in keepers:
+        trouble = keeper.unkept
+        if trouble is not None and trouble.error:
+            how = "is not kept" if trouble.is_on else "was not kept for a while"
+            told.append(f"{keeper.component_name}: its state {how}: {trouble.error}")
+    return "; ".join(told)
 
 
 def _people(node: LiveNode, assembly: Assembly, watchers: Iterable[Any], actors: Iterable[Any]) -> None:

@@ -150,6 +150,7 @@ def assemble(
     may_enter: bool = True,
     fills: FillSource | None = None,
     closing_stop: bool = True,
+    replays: bool = False,
     order_limits: Sequence[tuple[int, int]] = FUTURES_LIMITS,
     coin_fills: CoinSource | None = None,
 ) -> Assembly:
@@ -158,10 +159,8 @@ def assemble(
     `instruments` and `feeds` are by instrument id (feeds only where there is a model or something to
     observe), `exogenous` are the series from outside the bars when any is used. `state_path` is where the
     guard keeps what must outlive a restart (None: a backtest, nothing does); live strategies keep theirs in
-    files beside it. `may_enter` False: live strategies look after what is open and enter nothing;
-    `fills` asks the venue what trades have come to;
-    `closing_stop` False: the venue knows no stop that closes the whole position. `order_limits` are the
-    venue's (window in ns, orders in it). On spot `coin_fills` is whom to ask for own fills.
+    files beside it. The others are those of `strategies.setup.LiveDuty`; `order_limits` are the venue's
+    (window in ns, orders in it).
     """
     guard = _guard(run, instruments, state_path, live=live)
     coins = CoinBook() if live and not isinstance(next(iter(instruments.values())), CryptoPerpetual) else None
@@ -174,6 +173,8 @@ def assemble(
         closing_stop=closing_stop,
         fills=fills,
         stale_quote_ns=None if run.live.stale_quote_secs is None else round(run.live.stale_quote_secs * 1e9),
+        stale_bar_secs=run.live.stale_bar_secs,
+        replays=replays,
         budget=OrderBudget(order_limits, run.live.protection_budget_pct, run.risk.max_order_rate_per_sec),
     )
 

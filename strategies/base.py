@@ -27,6 +27,7 @@ from actors.messages import (
     forecast_topic,
     observation_topic,
 )
+from actors.unkept import Unkept
 from models.regime import Regime
 from strategies import trade
 from strategies.entries import rest
@@ -154,6 +155,8 @@ class TradingStrategy(Strategy):
         ts = closed_at(bar.ts_event, self._bar_ns)
         if ts <= self._ts:
             return  # live: heard before, or after one that is newer
+        if self.care is not None:
+            self.care.gate.bar_heard(ts)
         if self._is_step_due:
             self._carry_on(math.nan)  # the last bar's observation never came
         self._bars += 1
@@ -338,6 +341,11 @@ class TradingStrategy(Strategy):
         return self.care is None or self.care.is_quiet
 
     @property
+    def unkept(self) -> Unkept | None:
+        """Live: whether the disk refuses what must outlive a restart, or has."""
+        return None if self.care is None else self.care.unkept
+
+    @property
     def is_holding(self) -> bool:
         """Whether a position is open."""
         return self._keeper.held_lots() != 0
@@ -417,11 +425,12 @@ class TradingStrategy(Strategy):
         """Protection that is gone while the position is not is placed again."""
         if not self._is_deaf:
             self._keeper.changed(event)
+            if self.care is not None:
+                self.care.closed(event.client_order_id)
 
     def on_order_expired(self, event: Any) -> None:
         """As a cancel."""
-        if not self._is_deaf:
-            self._keeper.changed(event)
+        self.on_order_canceled(event)
 
     def on_order_rejected(self, event: Any) -> None:
         """A refused stop flattens the position; a refused target or exit is tried again on the next bar."""

@@ -19,5 +19,8 @@ class Care(Protocol):
     def withholds(self, role: str, reason: str) -> bool:
         """Whether the guard is not told of a refused order yet: the venue may hold nothing to close."""
 
+    def mirrored(self) -> None:
+        """By the engine's word a closing order has opened a position: the venue has none."""
+
     def ended(self, position_id: Any, pnl: float, side: int, risk: float, reason: str) -> None:
         """A trade is over; the engine makes `pnl` of it."""

@@ -26,10 +26,12 @@ class EntryCare(Protocol):
 
 
 class EntryKeeper:
-    """The entry under way of one strategy: `pending`, None when there is none."""
+    """The entry under way of one strategy: `pending`, None when there is none. `gone` is the one whose order
+    was closed last: what it has filled may be heard of later."""
 
     def __init__(self, setup: StrategySetup, orders: OrderDesk, journal: Journal, permits: Permits) -> None:
         self.pending: PendingEntry | None = None
+        self.gone: PendingEntry | None = None
         self.care: EntryCare | None = None
         self._setup = setup
         self._orders = orders
@@ -213,7 +215,7 @@ class EntryKeeper:
         if pending.is_taking and not pending.is_withdrawn:
             self._take_rest(pending, stop_ticks)
         else:
-            self.pending = None
+            self.gone, self.pending = pending, None
 
     def refused(self, event: Any) -> bool:
         """The venue or the engine refused one of its orders; True when nothing is wrong with that."""

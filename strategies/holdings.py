@@ -7,6 +7,7 @@ asset shrinks what is held; and what is held is never more whole lots than the c
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
@@ -95,7 +96,8 @@ class Coins(msgspec.Struct):
 class Holdings:
     """One instrument's coins. `base` and `quote` are asset codes, `step` the venue's quantity step.
 
-    `file` None keeps nothing. Written whenever it changes, before anything is sent because of it.
+    `file` None keeps nothing. Written whenever it changes, before anything is sent because of it; what the
+    disk refuses is written by `keep`.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Holdings:
     ) -> None:
         self.base, self.quote, self.step = base, quote, step
         self._file = file
+        self._is_kept = True
         self._fee_rate = fee_rate
         kept = None if file is None else file.read()
         if kept is not None and kept.instrument != instrument:
@@ -229,9 +232,16 @@ class Holdings:
         """Count fills that happened while nobody was there, oldest first; returns how many were new."""
         return sum(self.filled(fill, mark()) for fill in sorted(fills, key=lambda fill: fill.ts))
 
-    def _save(self) -> None:
-        if self._file is not None:
+    def keep(self) -> None:
+        """Write what the disk has refused so far; RunFailedError when it does again."""
+        if self._file is not None and not self._is_kept:
             self._file.write(self.coins)
+        self._is_kept = True
+
+    def _save(self) -> None:
+        self._is_kept = False
+        with suppress(RunFailedError):  # protection does not wait for a disk; who calls `keep` is told
+            self.keep()
 
 
 def _add(book: Coins | Change, change: Change, times: int) -> None:

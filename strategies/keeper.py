@@ -19,6 +19,7 @@ from strategies.entry_keeper import EntryKeeper
 from strategies.ghost import Ghost
 from strategies.journal import Journal
 from strategies.open_trade import OpenTrade, open_trade
+from strategies.order_views import only_closes
 from strategies.orders import ADD, ANCHOR, ENTRY, EXIT, STOP, TARGET, OrderDesk, Slot
 from strategies.permits import Permits
 from strategies.protect import Cancel, Modify, Place, Step, match_protection
@@ -37,7 +38,8 @@ class TradeKeeper:
     `trade` is what is open (None: flat), `entry` keeps what is under way to it. `recheck`: something was
     refused, so the next bar looks again. `closed` is the trade that has just ended, until its result is
     known. `unheard`, live: the lots that the venue holds while the engine knows of none, 0 else; `ghost`,
-    live: what the engine takes for held and the venue does not have.
+    live: what the engine takes for held and the venue does not have; `left`, live: the trade that has ended,
+    until the venue has said that it is flat.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class TradeKeeper:
         self.entry = EntryKeeper(setup, orders, journal, permits)
         self.closed: tuple[OpenTrade, float, str] | None = None
         self.recheck = False
+        self.left: OpenTrade | None = None
         self.unheard = 0
         self.ghost = Ghost()
         self.care: Care | None = None
@@ -244,7 +247,7 @@ class TradeKeeper:
         if self.coins is not None:  # with dust the engine's position never closes
             self._tell(None, self.coins.over(), opened.side, *self.closed[1:])
             self.closed = None
-        self.trade = None
+        self.trade, self.left = None, opened
         self._refused_changes.clear()
         self._waits.clear()
         self.entry.withdraw("position_closed")
@@ -295,6 +298,8 @@ class TradeKeeper:
             if math.isnan(price):  # no position and no quote: the next look has one
                 return
             ticks = math.floor(price * (1.0 - side * distance) * self._ticks_per_unit + 0.5)
+            if self.left is not None and self.left.side == side:  # this may be the rest of it
+                ticks = self._orders.nearer_stop(side, ticks, self.left.plan.stop_ticks)
         self._orders.place(Place(STOP, -side, abs(held), ticks))
 
     # -- events --------------------------------------------------------------------------------------------
@@ -311,6 +316,8 @@ class TradeKeeper:
         self._journal.order(event, slot.role, quantity=str(event.last_qty), price=str(event.last_px))
         self._last_fill = self._orders.roles.get(str(event.client_order_id), slot.role)
         opened, pending = self.trade, self.entry.pending
+        if pending is None and slot.role == ENTRY:
+            pending = self.entry.gone
         is_counted = self._setup.live is not None and self.coins is None
         twice = self._found_before(event, slot.role, lots) if is_counted else 0
         lots -= twice if slot.role == ENTRY else 0  # an entry's lots were taken for its own then
@@ -325,7 +332,15 @@ class TradeKeeper:
             opened.target_filled(slot.number, lots)
         if slot.role == ENTRY:
             self.entry.filled()
+        if is_counted and opened is None and self._is_mirror(event) and self.care is not None:
+            self._stray = 1 if event.is_buy else -1
+            self.care.mirrored()
         self.protect()
+
+    def _is_mirror(self, event: Any) -> bool:
+        """Whether a closing order has opened a position: the engine has missed what it closed."""
+        side = 1 if event.is_buy else -1
+        return only_closes(str(event.client_order_id)) and self.believed_lots() * side > 0
 
     def _open(self, pending: PendingEntry, price: float, lots: int) -> None:
         opened = open_trade(
@@ -404,10 +419,12 @@ class TradeKeeper:
         self.recheck = True
         order_id = str(event.client_order_id)
         if self.care is not None:
-            self.care.refused(slot.role, str(event.reason))
-            self._waits.refused(order_id, self._now())
+            remedy = self.care.refused(slot.role, str(event.reason))
+            is_urgent = slot.role in (STOP, BRIDGE) and remedy.kind != "rate_limit"
+            self._waits.refused(order_id, self._now(), is_urgent=is_urgent)
             self._orders.ask(event.client_order_id)
-        if slot.role == STOP and self._refused_changes.get(order_id, self._bars) < self._bars:
+        is_again = self._refused_changes.get(order_id, self._bars) < self._bars
+        if slot.role == STOP and is_again and not self._setup.has_closing_stop:
             self._orders.cancel(STOP)  # refused twice: the event of its cancel brings a new one
         self._refused_changes[order_id] = self._bars
 

@@ -12,6 +12,7 @@ from nautilus_trader.model import ClientOrderId
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
+from actors.unkept import Unkept
 from configs.errors import RunFailedError
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
@@ -21,7 +22,7 @@ from strategies.lost_orders import Suspects
 from strategies.memory import TradeMemory
 from strategies.open_trade import OpenTrade, open_trade
 from strategies.order_views import market_now, resting
-from strategies.orders import ENTRY, EXIT, TARGET, OrderDesk, slot_of
+from strategies.orders import ADD, ENTRY, EXIT, TARGET, OrderDesk, slot_of
 from strategies.permits import Permits
 from strategies.refusals import Remedy
 from strategies.settling import Settling, position_results
@@ -35,7 +36,7 @@ _RETRY_NS = 1_000_000_000
 _RULES_NS = 8_000_000_000
 _MOST_FAILED_LOOKS, _FLATTEN_EVERY = 5, 4
 _MEMORY = "memory"
-_HEALED_NS = 1_000_000_000  # a disk may refuse a state some time after it was handed over
+_FILLING = (ENTRY, ADD, EXIT)
 
 
 class LiveCare:
@@ -66,7 +67,7 @@ class LiveCare:
             str(setup.instrument.id), tick_size=setup.rules.tick_size, step_size=setup.rules.step_size
         )
         self._saved = b""
-        self._unsaved_at: int | None = None  # when the disk last refused the memory; None: it has it
+        self.unkept = Unkept()
         self._bare_since: int | None = None
         self._bare_ns = 0
         self._was_held = False
@@ -156,11 +157,16 @@ class LiveCare:
         return 0 if pending is None else pending.approved.side
 
     def _over_before_heard_of(self, pending: PendingEntry) -> None:
-        """An entry filled as the node died, and its stop, perhaps the one that this start sent first, too."""
+        """An entry filled as the node died, and its stop, perhaps the one that this start sent first, too.
+
+        Where the venue did not say what has filled, it is asked as for a result.
+        """
         entered, _ = self._executed()
-        if entered:
-            approved, size = pending.approved, self._orders.size(entered)
-            self.results.away(self._memory, approved.side, approved.risk_amount, size)
+        is_unknown = self._fills is not None and self._memory.instrument not in self._fills.executed
+        if entered or is_unknown:
+            approved, size = pending.approved, self._orders.size(entered or pending.lots)
+            risk = approved.risk_amount
+            self.results.away(self._memory, approved.side, risk, size, is_doubtful=is_unknown)
 
     def _closed_while_away(self, trade: OpenTrade) -> None:
         """The guard has to know how it ended: only the venue does."""
@@ -271,6 +277,20 @@ class LiveCare:
         """Whether the guard is not told of a refused order yet: the venue may hold nothing to close."""
         return self.word.withholds(role, reason)
 
+    def mirrored(self) -> None:
+        """By the engine's word a closing order has opened a position: the venue has none."""
+        self.word.presume_over()
+
+    def closed(self, order_id: ClientOrderId) -> None:
+        """An order was cancelled or has expired. What it filled unheard nobody finds for many seconds: the
+        engine's own checks leave a closed order alone, asked about this one it takes the fill in."""
+        order: Any = self._strategy.cache.order(order_id)
+        if self._keeper.coins is not None or order is None or not order.is_closed:
+            return
+        if self._orders.roles.get(str(order_id)) in _FILLING and order.filled_qty < order.quantity:
+            self._orders.ask(order_id)
+            self._suspects.over(str(order_id), self._now())
+
     def new_rules(self) -> None:
         """The venue's instrument has come again: with another tick or step a restart has to plan anew."""
         was_new, self._rules_at = self._orders.has_new_grid, self._now()
@@ -332,12 +352,14 @@ class LiveCare:
     def save(self, *, waits: bool = False) -> None:
         """Write the memory if it has changed; a kill loses nothing, and a power cut only what waits not.
 
-        RunFailedError when the disk refuses.
+        So are coins that the disk has refused. RunFailedError when it refuses.
         """
+        if self._keeper.coins is not None:
+            self._keeper.coins.holdings.keep()
         if self._file is None:
             return
         encoded = msgspec.json.encode(self._memory)
-        if encoded != self._saved or self._unsaved_at is not None:
+        if encoded != self._saved or self.unkept.is_on:
             self._saved = b""
             self._file.write(self._memory, waits=waits)  # orders wait for this
             self._saved = encoded
@@ -352,15 +374,13 @@ class LiveCare:
             self._kept()
 
     def _not_kept(self, error: RunFailedError) -> None:
-        if self._unsaved_at is None:
+        if self.unkept.refused(str(error), self._now()):
             text = f"nothing is entered until the trade can be written down: {error}"
             alarm(self._strategy, text, instrument=self._memory.instrument)
-        self._unsaved_at = self._now()
         self.gate.pause(_MEMORY)
 
     def _kept(self) -> None:
-        if self._unsaved_at is not None and self._now() - self._unsaved_at >= _HEALED_NS:
-            self._unsaved_at = None
+        if self.unkept.taken(self._now()):
             self.gate.lift(_MEMORY)
 
     def before_entry(self, pending: PendingEntry) -> bool:
@@ -393,6 +413,7 @@ class LiveCare:
             )
         if self._was_held and held == 0:
             self._journal.action("position_over", unprotected_secs=self._bare_ns / 1e9)
+            self.word.is_wanted = True  # its stop is going: is the venue flat, too?
             self._bare_ns = 0
         self._was_held = held != 0
 

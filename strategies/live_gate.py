@@ -1,4 +1,4 @@
-"""Whether a live strategy may enter now: pauses, stale quotes, unanswered orders, the venue's order limits.
+"""Whether a live strategy may enter now: pauses, stale market data, unanswered orders, the venue's limits.
 
 Exits and protection never ask here. What a refused order brings about is looked up in `strategies.refusals`.
 """
@@ -8,6 +8,7 @@ from typing import Any
 from nautilus_trader.trading import Strategy
 
 from actors.alarms import alarm
+from strategies.bar_ages import BarAges
 from strategies.journal import Journal
 from strategies.order_views import unanswered_since
 from strategies.orders import STOP, OrderDesk
@@ -35,6 +36,7 @@ class LiveGate:
         self._id = setup.instrument.id
         self._instrument = str(setup.instrument.id)
         self._stale_ns = duty.stale_quote_ns
+        self._bar_ages = BarAges(duty.stale_bar_secs, replays=duty.replays)
         self._budget = duty.budget
         self._orders = orders
         self._journal = journal
@@ -55,6 +57,8 @@ class LiveGate:
         age = self._quote_age(now)
         if self._stale_ns is not None and age > self._stale_ns:
             return Refused(_STALE, self._stale_ns / _SECOND_NS, age / _SECOND_NS)
+        if self._bar_ages.is_late:
+            return Refused("stale_bar", self._bar_ages.limit_secs or 0.0, self._bar_ages.late_secs)
         if not self._orders.has_price:
             return Refused("no_quote", 1.0, 0.0)
         return None if self._budget is None else self._budget.refuses(now)
@@ -86,6 +90,12 @@ class LiveGate:
     def resume(self) -> None:
         """An operator's word."""
         self._pauses.resume()
+
+    def bar_heard(self, closed: int) -> None:
+        """A bar has come that closed at `closed` (ns UTC); on one that is late nothing is entered."""
+        if self._bar_ages.hear(closed, self._now()):
+            late = self._bar_ages.late_secs
+            self._alarm(f"a bar came {late:.1f} s after its close: nothing is entered on bars as old as that")
 
     def inherit(self, other: "LiveGate") -> None:
         """Pause for what the other one does: it stands in for that one."""

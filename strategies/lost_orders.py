@@ -47,6 +47,7 @@ class Suspects:
     """Which orders to ask about, at most `_MOST` a call and each ever more rarely, from 1 s to 8 s apart."""
 
     def __init__(self) -> None:
+        self._over: dict[str, int] = {}
         self._passed: dict[str, int] = {}
         self._asked: dict[str, tuple[int, int]] = {}
 
@@ -66,7 +67,15 @@ class Suspects:
         for key in asked:
             times = self._asked.get(key, (0, 0))[1]
             self._asked[key] = (now + min(_AGAIN_NS << times, _LONGEST_NS), min(times + 1, 3))
-        return asked
+        late = [key for key, at in self._over.items() if now - at >= _AGAIN_NS]
+        for key in late:
+            del self._over[key]
+        return asked + late
+
+    def over(self, order_id: str, now: int) -> None:
+        """An order was closed with a part unfilled, and is asked about: once more a second later, since
+        nothing shows that the answer has come."""
+        self._over[order_id] = now
 
     def _is_suspect(self, order: Resting, market: Market, now: int) -> bool:
         if order.kind == "changing":

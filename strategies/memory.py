@@ -43,6 +43,13 @@ class TradeMemory(msgspec.Struct):
             return self.opened
         return 0 if self.pending is None or self.last_intent is None else self.last_intent[0]
 
+    @property
+    def most_lots(self) -> int:
+        """The largest position, unsigned, that this may have become unheard: all of the entry has filled."""
+        pending = self.pending
+        coming = 0 if pending is None else max(0, pending.lots - pending.filled_lots)
+        return abs(self.held_lots) + coming
+
     def on_grid(self, tick_size: float, step_size: float) -> "TradeMemory":
         """The same in another tick and step: the venue may have changed them while the node was dead.
 

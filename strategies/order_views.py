@@ -6,9 +6,14 @@ from typing import Any, Literal
 
 from nautilus_trader.model import ClientOrderId, InstrumentId, OrderStatus, OrderType
 
+from strategies.forced import forced_kind
 from strategies.lost_orders import Market, Resting
+from strategies.orders import EXIT, STOP, TARGET, slot_of
+from strategies.venue_stop import BRIDGE
 
-__all__ = ["market_now", "resting", "unanswered_since"]
+__all__ = ["market_now", "only_closes", "resting", "unanswered_since"]
+
+_CLOSING = (STOP, BRIDGE, TARGET, EXIT)
 
 _UNANSWERED = (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED)
 _CHANGING = (OrderStatus.PENDING_UPDATE, OrderStatus.PENDING_CANCEL)
@@ -16,6 +21,11 @@ _KINDS: dict[OrderType, Literal["stop", "limit"]] = {
     OrderType.STOP_MARKET: "stop",
     OrderType.LIMIT: "limit",
 }
+
+
+def only_closes(order_id: str) -> bool:
+    """Whether the venue fills it until flat and no further: one of ours by its name, or the venue's own."""
+    return slot_of(order_id).role in _CLOSING or bool(forced_kind(order_id))
 
 
 def unanswered_since(cache: Any, ids: Iterable[ClientOrderId]) -> float:

@@ -35,6 +35,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
+from strategies.amends import Amends, was_found
 from strategies.coin_cover import Leg
 from strategies.coin_orders import one_list
 from strategies.forced import forced_kind
@@ -73,6 +74,7 @@ class OrderDesk(VenueGrid):
         super().__init__(strategy, setup)
         self.roles: dict[str, str] = {}
         self._out = way_out(strategy, setup)
+        self._amends = Amends()  # live
         self._by_slot: dict[Slot, ClientOrderId] = {}
         self._slots: dict[ClientOrderId, Slot] = {}
         self._anchors = 0
@@ -276,8 +278,15 @@ class OrderDesk(VenueGrid):
     def _modify(self, step: Modify, close: float) -> None:
         order_id = ClientOrderId(step.order_id)
         order: Any = self._strategy.cache.order(order_id)
+        if self._setup.live is not None and was_found(order):
+            if self._strategy.cache.quote(self._id) is not None:  # or nothing could take its place
+                self._out.cancel_order(order_id)
+            return
         plain = step.role == TARGET and not order.is_reduce_only
         if plain and self._reaches(close, 1 if order.is_buy else -1, step.ticks):
+            return
+        now = int(self._strategy.clock.timestamp_ns())
+        if self._setup.live is not None and not self._amends.asks(step, now):
             return
         filled = self.lots(order.filled_qty)
         quantity, level = self.quantity(step.lots + filled), self._level(step.ticks)

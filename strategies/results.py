@@ -74,7 +74,8 @@ type FetchFills = Callable[[int, int], Future[Statement]]
 
 class FillSource(NamedTuple):
     """Whom to ask for fills: `fetch(instrument, after, since)`, which does not block, and what had been
-    `executed` when the node was prepared, by instrument and client order id."""
+    `executed` when the node was prepared, by instrument (none of one for which the venue did not answer) and
+    client order id."""
 
     fetch: Callable[[str, int, int], Future[Statement]]
     executed: Mapping[str, Mapping[str, float]]
@@ -89,7 +90,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 
     `since` is when it had not begun yet (ns UTC, 0: not known), `after` the newest fill of trades before it
     (-1: not known), `reckoned` what the engine makes of it (None: it ended while no node was alive), `ended`
-    when it was seen to be over (ns UTC).
+    when it was seen to be over (ns UTC). `is_doubtful`: its entry may not have filled at all.
     """
 
     side: int
@@ -99,6 +100,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     after: int = -1
     reckoned: float | None = None
     ended: int = 0
+    is_doubtful: bool = False
 
 
 class Result(NamedTuple):
@@ -173,7 +175,8 @@ class Results:
         self._again = self._first = 0
 
     def _judge(self, closed: Closed, told: Statement, now: int) -> Result | None:
-        fills = [fill for fill in told.fills if fill.number > closed.after]
+        begun = closed.since if closed.is_doubtful else 0  # what is older is no fill of that entry
+        fills = [fill for fill in told.fills if fill.number > closed.after and fill.ts >= begun]
         trip = _since_the_last(fills, closed) or last_trip(fills, closed.side)
         cleared = _cleared(trip or fills, told.cleared)
         if trip and self._is_cleared(trip, cleared):

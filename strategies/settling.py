@@ -5,6 +5,7 @@ is kept in the strategy's memory, so a kill puts it off and does not lose it, an
 has counted by its newest fill.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -16,15 +17,13 @@ from strategies.forced import WORDS, forced_kind
 from strategies.journal import Journal
 from strategies.live_gate import LiveGate
 from strategies.memory import TradeMemory
-from strategies.orders import EXIT, STOP, TARGET, slot_of
+from strategies.order_views import only_closes
 from strategies.results import Closed, FillSource, Result, Results, engine_result
-from strategies.venue_stop import BRIDGE
 
 __all__ = ["STRAY", "ResultSource", "Settling", "position_results"]
 
 _PAUSE = "result"
 STRAY = "stray"  # of a position that was no trade
-_CLOSING = (STOP, BRIDGE, TARGET, EXIT)  # the venue fills them until flat and no further
 
 
 class ResultSource(Protocol):
@@ -85,6 +84,8 @@ class Settling:
         self._instrument = instrument
         self._quantity = 0.0
         self._is_told = False  # of the newest trade, before the engine has seen that it is over
+        self._opened_by = ""  # the first fill of the newest trade that the engine has seen to be over
+        self._told: Result | None = None  # the newest that was told, where it is confirmed
         self._named: set[str] = set()  # why the venue has closed of the open trade, as was alarmed
 
     def begin(self, memory: TradeMemory) -> None:
@@ -100,62 +101,119 @@ class Settling:
         if self._results is not None:
             memory.unsettled = _closed(memory, side, risk, reason)
 
-    def away(self, memory: TradeMemory, side: int, risk: float, quantity: float) -> None:
-        """A trade over `quantity` ended while no node was alive: only the venue knows how."""
+    def away(
+        self, memory: TradeMemory, side: int, risk: float, quantity: float, *, is_doubtful: bool = False
+    ) -> None:
+        """A trade over `quantity` ended while no node was alive: only the venue knows how.
+
+        `is_doubtful`: only the venue knows whether its entry has filled at all, too.
+        """
         self._quantity = quantity
         if self._results is None:
             self._journal.action("closed_while_away", quantity=quantity, pnl=None)
         elif memory.unsettled is None:
-            self.closing(memory, side, risk, WHILE_AWAY)
+            closed = _closed(memory, side, risk, WHILE_AWAY)
+            memory.unsettled = msgspec.structs.replace(closed, is_doubtful=is_doubtful)
             self._gate.pause(_PAUSE)
 
     def ended(
         self, memory: TradeMemory, position_id: Any, pnl: float, side: int, risk: float, reason: str
     ) -> None:
         """The engine makes `pnl` of a trade that is over; what the venue has said before that is final."""
-        if self._is_told and reason != STRAY:
-            self._is_told = False
-            return
-        if reason == STRAY and self._is_phantom(position_id):
-            self._belongs_to_the_trade(memory, pnl)
-            return
-        is_stray = reason == STRAY and memory.unsettled is not None
+        if reason == STRAY:
+            if self._is_no_trade(memory, position_id, pnl):
+                return
+        else:
+            self._opened_by = "" if self._results is None else self._opener(position_id)
+            if self._is_told:
+                self._is_told = False
+                return
+        waiting = memory.unsettled
+        is_stray = reason == STRAY and waiting is not None and not waiting.is_doubtful
         known = None if self._results is None or is_stray else self._results.known(position_id, pnl)
         if self._results is not None and known is None and not is_stray:
-            closed = memory.unsettled or _closed(memory, side, risk, reason)
+            closed = waiting or _closed(memory, side, risk, reason)
             now = int(self._strategy.clock.timestamp_ns())
-            memory.unsettled = msgspec.structs.replace(closed, reckoned=pnl, ended=now)
+            memory.unsettled = msgspec.structs.replace(closed, reckoned=pnl, ended=now, is_doubtful=False)
             self._gate.pause(_PAUSE)
             return
         last = -1 if known is None else known.last
         self._journal.trade_closed(side, pnl if known is None else known.pnl, risk, reason, last_fill=last)
         if not is_stray:
-            self.newest, memory.unsettled = None, None
+            self.newest, self._told, memory.unsettled = None, known, None
             self._count(memory, last)
+
+    def _is_no_trade(self, memory: TradeMemory, position_id: Any, pnl: float) -> bool:
+        """Whether a position is one that only the engine had: part of the trade before, or that one again."""
+        if self._is_phantom(position_id):
+            self._belongs_to_the_trade(memory, pnl)
+        elif self._is_again(memory, position_id):
+            self._over_again(memory, pnl)
+        else:
+            return False
+        self._journal.action("phantom_over", pnl=pnl)
+        return True
+
+    def _events(self, position_id: Any) -> Sequence[Any]:
+        position = None if position_id is None else self._strategy.cache.position(position_id)  # None: coins
+        events: Sequence[Any] = () if position is None else position.events()
+        return events
+
+    def _opener(self, position_id: Any) -> str:
+        """The fill that a position began with; empty where that is not known."""
+        events = self._events(position_id)
+        return str(events[0].trade_id) if events else ""
+
+    def _is_again(self, memory: TradeMemory, position_id: Any) -> bool:
+        """Whether it is the newest trade once more: the engine has taken back fills that had closed it.
+
+        It does that when a fill is heard of late for which it had inferred another. What has a newer fill
+        than was told is no mistake of the engine's.
+        """
+        if not self._opened_by or self._opener(position_id) != self._opened_by:
+            return False
+        numbers = [
+            int(n) for n in (str(event.trade_id) for event in self._events(position_id)) if n.isdigit()
+        ]
+        return memory.unsettled is not None or max(numbers, default=memory.last_fill + 1) <= memory.last_fill
+
+    def _over_again(self, memory: TradeMemory, pnl: float) -> None:
+        """The engine makes `pnl` of all of it now; the venue has one trade, which is told once."""
+        closed = memory.unsettled
+        if closed is None:
+            self.newest = self._told  # better than what the engine has left of it
+        elif closed.reckoned is not None:
+            memory.unsettled = msgspec.structs.replace(closed, reckoned=pnl)
 
     def _is_phantom(self, position_id: Any) -> bool:
         """Whether a closing order has opened it: the venue never had it, the engine had missed a fill."""
-        position = self._strategy.cache.position(position_id)
-        events = () if position is None else position.events()
-        name = str(events[0].client_order_id) if events else ""
-        return slot_of(name).role in _CLOSING or bool(forced_kind(name))
+        events = self._events(position_id)
+        return bool(events) and only_closes(str(events[0].client_order_id))
 
     def _belongs_to_the_trade(self, memory: TradeMemory, pnl: float) -> None:
         """What the engine makes of a phantom it lacks in the trade before; the venue's fills have both."""
         closed = memory.unsettled
         if closed is not None and closed.reckoned is not None:
             memory.unsettled = msgspec.structs.replace(closed, reckoned=closed.reckoned + pnl)
-        self._journal.action("phantom_over", pnl=pnl)
 
     def look(self, memory: TradeMemory, now: int) -> None:
         """On the timer: ask, hear, tell. Nobody can let an entry in before."""
         closed = memory.unsettled
         if closed is None or self._results is None:
             return
+        if closed.is_doubtful and memory.trade is not None:
+            self._was_none(memory)  # its entry has filled just now: that trade has a result of its own
+            return
         self._gate.pause(_PAUSE)
         result = self._results.look(closed, now)
-        if result is not None:
+        if result is not None and closed.is_doubtful and result.last < 0:
+            self._was_none(memory)
+        elif result is not None:
             self._tell(memory, closed, result)
+
+    def _was_none(self, memory: TradeMemory) -> None:
+        memory.unsettled = None
+        self._count(memory, -1)
 
     def _tell(self, memory: TradeMemory, closed: Closed, result: Result) -> None:
         is_away = closed.reason == WHILE_AWAY
@@ -177,14 +235,14 @@ class Settling:
         if not result.is_confirmed:
             text = f"the venue's fills do not add up to the trade that is over: told is {result.pnl:.2f}"
             alarm(self._strategy, text, instrument=self._instrument, pnl=result.pnl)
-        self.newest = result if result.is_confirmed else None
+        self.newest = self._told = result if result.is_confirmed else None
         memory.unsettled = None
         self._count(memory, result.last)
-        self._gate.lift(_PAUSE)
 
     def _count(self, memory: TradeMemory, last: int) -> None:
         memory.last_fill = memory.last_fill if last < 0 else last
         self._named.clear()
+        self._gate.lift(_PAUSE)
         if self._results is not None:
             self._results.told()
 

@@ -34,7 +34,8 @@ class LiveDuty:
     sandbox does not: there the stop is resized). On spot `holdings` says what is held, which the engine does
     not know after a restart, `coin_fills` is whom to ask for own fills, and
     `coins` is the account's book of all that is held. Without a quote for `stale_quote_ns` nothing is entered
-    (None: never mind). `budget` is the account's, one object for all of its strategies.
+    (None: never mind), nor on a bar heard `stale_bar_secs` after its close; the market that a rehearsal
+    `replays` may lie in the past. `budget` is the account's, one object for all of its strategies.
     """
 
     may_enter: bool
@@ -45,6 +46,8 @@ class LiveDuty:
     coin_fills: CoinSource | None = None
     coins: CoinBook | None = None
     stale_quote_ns: int | None = None
+    stale_bar_secs: float | None = None
+    replays: bool = False
     budget: OrderBudget | None = None
 
 

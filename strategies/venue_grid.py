@@ -53,6 +53,12 @@ class VenueGrid:
         most = self._setup.rules.max_quantity / self._step_size
         return lots if lots <= most else max(1, math.floor(most + 1e-9))
 
+    def nearer_stop(self, side: int, ticks: int, other: int) -> int:
+        """The nearer of two levels of a stop for a position of `side`; `ticks` if `other` is passed."""
+        mark: Any = self._strategy.cache.mark_price(self._id)
+        is_ahead = mark is not None and side * (mark.value.as_double() - self.price(other)) > 0.0
+        return side * max(side * ticks, side * other) if is_ahead else ticks
+
     def price(self, ticks: int) -> float:
         """A level as a price, rounded as the instrument's prices are."""
         return self.rounded(ticks * self._setup.rules.tick_size)

@@ -84,10 +84,10 @@ class VenueWord:
     # -- what the engine believes too much -----------------------------------------------------------------
 
     def presume_over(self) -> None:
-        """At a start: the engine's position is the mirror of the one that was left behind.
+        """The engine's position is the mirror of one that was closed: at the venue there is none.
 
-        It was closed between two questions of the engine's, which has found the closing fill and nothing that
-        it could close. It counts as none until the venue has been asked.
+        At a start the engine can find, or be told of, the closing fill and nothing that it could close. What
+        it makes of that counts as none until the venue has been asked.
         """
         self._keeper.ghost.see(self._keeper.believed_lots(), 0)
         self._presumed_at, self.is_wanted = self._now(), True
@@ -105,10 +105,13 @@ class VenueWord:
     def _compare(self, amount: float) -> None:
         """What the engine believes too much, or cannot count in its steps, is what the venue says."""
         keeper, orders = self._keeper, self._orders
+        if self._presumed_at is not None and self._asked_at < self._presumed_at:
+            return  # it may tell of what was held before
         believed = keeper.believed_lots()
         is_sure = self._is_sure(believed, amount)
         if believed == 0 and amount == 0.0:
             self._withheld.clear()
+            keeper.left = None
         elif amount != 0.0:
             self._count_withheld()
         differs = believed != 0 and (amount == 0.0 or orders.is_rounded(amount, believed))

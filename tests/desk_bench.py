@@ -59,6 +59,8 @@ class Bench:
         self.held = held
         self.sent: list[Any] = []
         self.cancelled: list[str] = []
+        self.changed: list[tuple[str, float]] = []
+        self.found: list[Any] = []
         self.told: list[Any] = []
         self._orders: dict[str, Any] = {}
         self.instrument = _instrument(step)
@@ -78,7 +80,7 @@ class Bench:
             ),
             mark_price=lambda _: None,
             positions_open=lambda **_: [],
-            orders_open=lambda **_: [],
+            orders_open=lambda **_: self.found,
         )
         return SimpleNamespace(
             cache=cache,
@@ -88,6 +90,7 @@ class Bench:
             order_factory=SimpleNamespace(stop_market=self._stop, market=self._market, limit=self._market),
             submit_order=self._submit,
             cancel_order=self._cancel,
+            modify_order=self._change,
             query_order=lambda _: None,
             publish_message=lambda topic, message: self.told.append((topic, message)),
             component_name="a",
@@ -136,11 +139,13 @@ class Bench:
             status=OrderStatus.INITIALIZED,
             ts_init=self.now,
             ts_last=self.now,
+            ts_submitted=None,
             **more,
         )
 
     def _submit(self, order: Any, params: Any = None) -> None:
         order.status, order.closes = OrderStatus.SUBMITTED, params == {"close_position": True}
+        order.ts_submitted = self.now
         self._orders[str(order.client_order_id)] = order
         self.sent.append(order)
 
@@ -149,6 +154,11 @@ class Bench:
         self._orders[str(order_id)].ts_last = self.now
         self.cancelled.append(str(order_id))
 
+    def _change(self, order_id: Any, *, quantity: Any, price: Any) -> None:
+        order = self._orders[str(order_id)]
+        order.status, order.quantity, order.price = OrderStatus.PENDING_UPDATE, quantity, price
+        self.changed.append((str(order_id), quantity.as_double()))
+
     # -- what the venue answers ----------------------------------------------------------------------------
 
     def answer(self, order: Any, status: OrderStatus = OrderStatus.ACCEPTED) -> None:
@@ -156,9 +166,9 @@ class Bench:
         order.status, order.ts_last = status, self.now
         self.keeper.changed(_Event(order.client_order_id))
 
-    def fill(self, order: Any, quantity: float) -> None:
-        """The venue has filled it, which is all there is of it, and the strategy hears it."""
-        order.status, order.ts_last = OrderStatus.FILLED, self.now
+    def fill(self, order: Any, quantity: float, status: OrderStatus = OrderStatus.FILLED) -> None:
+        """The venue has filled so much of it, and the strategy hears it; other than FILLED: a part."""
+        order.status, order.ts_last = status, self.now
         event = SimpleNamespace(
             client_order_id=order.client_order_id,
             last_qty=Quantity(quantity, 3),
@@ -175,16 +185,22 @@ class Bench:
         )
         self.keeper.refused(_Event(order.client_order_id, reason))
 
+    def refuse_change(self, order: Any, reason: str) -> None:
+        """The venue refuses to cancel or move it, and the strategy hears it."""
+        order.status, order.ts_last = OrderStatus.ACCEPTED, self.now
+        self.keeper.care = SimpleNamespace(seen=lambda: None, refused=lambda _, why: remedy(why))
+        self.keeper.unchanged(_Event(order.client_order_id, reason))
+
     def wait(self, secs: float) -> None:
         """Time goes by; the timer looks again."""
         self.now += round(secs * _SECOND)
         self.desk.sweep()
         self.keeper.protect()
 
-    def start(self, memory: TradeMemory | None = None) -> LiveCare:
+    def start(self, memory: TradeMemory | None = None, **duties: Any) -> LiveCare:
         """The node has begun: what the venue has is adopted and protected; `memory` was written down."""
         file: Any = SimpleNamespace(read=lambda: memory, write=lambda *_, **__: None)
-        duty = LiveDuty(may_enter=True, memory=None if memory is None else file)
+        duty = LiveDuty(may_enter=True, memory=None if memory is None else file, **duties)
         permits: Any = SimpleNamespace(remember=lambda _: None, last_intent=None, gate=None)
         journal = Journal(self.strategy, "a", NAME)
         care = LiveCare(self.strategy, self.setup, duty, self.desk, journal, self.keeper, permits)
@@ -195,6 +211,21 @@ class Bench:
         """The venue was asked: it holds `amount`, and these orders wait."""
         self.word.heard(amount, {str(order.client_order_id) for order in waiting})
         self.word.act()
+
+    def find(self, name: str, quantity: float, price: float) -> Any:
+        """A target that the engine has found at its start."""
+        order = self._made(
+            OrderSide.SELL,
+            Quantity(quantity, 3),
+            OrderType.LIMIT,
+            client_order_id=ClientOrderId(name),
+            reduce_only=False,
+            price=Price(price, 1),
+        )
+        order.status = OrderStatus.ACCEPTED
+        self._orders[name] = order
+        self.found.append(order)
+        return order
 
     def open(self) -> OpenTrade:
         """A trade whose closing stop works at 980."""

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from actors.state_file import StateFile
 from configs.console import run_app
 from live.preflight import CHECKS, app
 from live.rehearsal.futures.venue import Venue
@@ -19,13 +20,17 @@ from live.rehearsal.serving.auth import ApiKey
 from live.rehearsal.serving.demo_keys import demo_keys
 from live.rehearsal.serving.server import RehearsalServer, ServerThread
 from live.venue.client import VenueClient
+from strategies.entries import PendingEntry
+from strategies.memory import TradeMemory
+from strategies.values import Approved
 from tests.rehearsal_server import API, START_MS, Script, Skewed, kline, running, spec
 
-__all__ = ["KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row", "bench_at", "command_of"]
+__all__ = ["ADDED", "KEYS", "OWN", "RUN", "Bench", "Command", "Result", "Row", "bench_at", "command_of"]
 
 D = Decimal
 KEYS = demo_keys(7)
 OWN = "x-aHRE4BCj-R00-mi1a2b3c-1E0"  # an entry of a node: the adapter's mark, then the strategy's name
+ADDED = "x-aHRE4BCj-R00-mi1a2b3c-2A0"
 RUN: dict[str, Any] = {
     "name": "checked",
     "data": {"bar": "1m", "start": "2025-01-01", "test_start": "2025-02-01", "end": "2025-03-01"},
@@ -75,6 +80,15 @@ class Bench:
 
     def buy(self, name: str = "by-hand") -> None:
         self.place(side="BUY", type="MARKET", quantity="0.01", newClientOrderId=name)
+
+    def remember(self, *, held: int, lots: int, since_ns: int = 0) -> None:
+        """A state with a long entry of so many lots of 0.001, of which some have filled."""
+        approved = Approved(1, lots * 0.001, 0.02, None, 0.5, 100.0, "risk", {})
+        pending = PendingEntry(approved, (), lots, filled_lots=held)
+        memory = TradeMemory(
+            "BTCUSDT-PERP.BINANCE", held_lots=held, pending=pending, step_size=0.001, since=since_ns
+        )
+        StateFile(self.state / "trade-momentum.json", TradeMemory).write(memory)
 
     def stop(self, name: str) -> None:
         self.trader.place_close_stop("BTCUSDT", "SELL", D(59_000), name)

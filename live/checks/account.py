@@ -1,15 +1,14 @@
 """Preflight's checks of the account: clock, keys, permissions, modes, settings, what is open there."""
 
-import re
 from urllib.parse import urlsplit
 
+from live.checks.known import is_own, stranger
 from live.checks.report import Context, Row, failed, ok, warned
 from live.venue.answers import AlgoOrder, OpenOrder, Position
 from live.venue.client import SPOT_URL
 from live.venue.errors import VenueRequestError
 from live.venue.stop_cover import cover_of
 from live.venues import VenueKind
-from live.watching.looking import OWN_PREFIX
 
 __all__ = [
     "check_clock",
@@ -21,8 +20,6 @@ __all__ = [
     "check_position_mode",
 ]
 
-# the live names of strategies/orders.py, behind the adapter's mark: strategy, time, number, role
-_OWN_NAME = re.compile(r"(?:^|-)[A-Z]?\d{2}-[0-9a-z]{6,10}-\d+[EASBTX]\d+$", re.IGNORECASE)
 _CLOCK_TRIES = 3
 _RAGGED_ADVICE = "close it at the venue ('close position' takes all of it): orders in steps leave a rest"
 _OFFICIAL = (".binance.com", ".binancefuture.com")
@@ -170,8 +167,8 @@ def check_leverage(context: Context) -> Row:
 def check_open(context: Context) -> Row:
     """Positions and orders are those of this program, or are adopted."""
     orders: list[OpenOrder | AlgoOrder] = [*context.orders, *context.algo_orders]
-    strange = [_position_text(p) for p in context.positions if not _is_known(context, p)]
-    strange += [_order_text(o) for o in orders if not (_is_own(o) and o.symbol in context.symbols)]
+    strange = [text for p in context.positions if (text := stranger(context, p))]
+    strange += [_order_text(o) for o in orders if not (is_own(o) and o.symbol in context.symbols)]
     naked = [p.symbol for p in context.positions if not cover_of(p, context.algo_orders).is_whole]
     found = f"{len(context.positions)} positions, {len(orders)} orders"
     if naked:
@@ -188,30 +185,13 @@ def check_open(context: Context) -> Row:
         others = sorted({p.symbol for p in context.positions} - set(context.symbols))
         advice = "they are taken over" + (f"; {', '.join(others)} is left alone" if others else "")
         return warned("open", found, advice)
-    return failed("open", found, "close or cancel them at the venue, or take them over with --adopt")
+    return failed("open", found, "close or cancel that at the venue, or take all of it over with --adopt")
 
 
 def _is_ragged(context: Context, position: Position) -> bool:
     """Whether orders in whole steps cannot close it: the venue has made its step coarser since."""
     rules = context.info.symbols.get(position.symbol)
     return rules is not None and rules.step > 0 and position.amount % rules.step != 0
-
-
-def _is_known(context: Context, position: Position) -> bool:
-    """Whether the state expects it, or the newest order that opened it has one of this program's names."""
-    if position.symbol not in context.symbols:
-        return False
-    if context.setup.expected.get(position.symbol, 0) * position.amount > 0:
-        return True
-    opening = "BUY" if position.amount > 0 else "SELL"
-    orders = context.client.recent_orders(position.symbol)
-    opened = [o for o in orders if o.side == opening and o.executed and not o.reduce_only]
-    return bool(opened) and _is_own(max(opened, key=lambda o: (o.update_time, o.order_id)))
-
-
-def _is_own(order: OpenOrder | AlgoOrder) -> bool:
-    name = order.client_order_id if isinstance(order, OpenOrder) else order.client_algo_id
-    return name.startswith(OWN_PREFIX) or _OWN_NAME.search(name) is not None
 
 
 def _position_text(position: Position) -> str:

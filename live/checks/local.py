@@ -119,7 +119,7 @@ def _of_another_kind(context: Context) -> str:
 def check_forgotten(context: Context) -> Row:
     """Paper: what the state remembers as open is gone with the sandbox that it was open in."""
     known = sorted(context.setup.expected.items())
-    gone = ", ".join(f"{symbol} {'long' if side > 0 else 'short'}" for symbol, side in known)
+    gone = ", ".join(f"{symbol} {'long' if trade.side > 0 else 'short'}" for symbol, trade in known)
     if not gone:
         return ok("open", "the sandbox begins flat, and nothing else is remembered")
     advice = "it counts as closed without a result: the sandbox forgets positions when it ends"

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -31,7 +32,7 @@ from live.venue.answers import (
 from live.venue.client import VenueClient
 from live.venues import VenueKind
 
-__all__ = ["Context", "Report", "Row", "Setup", "failed", "ok", "warned"]
+__all__ = ["Context", "Remembered", "Report", "Row", "Setup", "failed", "ok", "warned"]
 
 Outcome = Literal["ok", "warned", "failed"]
 _COLOURS = {"ok": "green", "warned": "yellow", "failed": "red"}
@@ -101,6 +102,22 @@ class Report(NamedTuple):
         console.print(table)
 
 
+class Remembered(NamedTuple):
+    """A position that the state knows, or an entry under way: +1 long, -1 short.
+
+    `most` is the largest amount, unsigned, that it may have become unheard (None: not known), `since_ns` when
+    its entry was decided (ns UTC, 0: not known).
+    """
+
+    side: int
+    most: Decimal | None = None
+    since_ns: int = 0
+
+    def explains(self, amount: Decimal) -> bool:
+        """Whether a position of a signed amount is that one."""
+        return amount * self.side > 0 and (self.most is None or abs(amount) <= self.most)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """A node about to start.
@@ -110,7 +127,7 @@ class Setup:
     positions and orders that the state does not know, `apply` sets leverage and margin type at the venue.
     `may_trade` False: the node only looks on, so not even a test order is sent.
     `holds_lock` is True when the caller itself holds the state folder's lock. `expected` are positions that
-    the state knows, by symbol with their side; others are known by the names of the orders that made them.
+    the state knows, by symbol; others are known by the names of the orders that made them.
     `outside` is the index that they look at, None where the node has it already.
     For `patience_secs` in all, checks that fail on an error which may pass are made again.
     """
@@ -125,7 +142,7 @@ class Setup:
     apply: bool = False
     holds_lock: bool = False
     may_trade: bool = True
-    expected: Mapping[str, int] = field(default_factory=dict)
+    expected: Mapping[str, Remembered] = field(default_factory=dict)
     patience_secs: float = 0.0
 
 

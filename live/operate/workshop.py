@@ -13,6 +13,7 @@ from actors.forecaster import ForecastSpec
 from catalog.columns import BarColumns
 from configs.errors import ConfigError, ModelError
 from configs.schema import RunConfig, StrategyConfig
+from live.checks.report import Remembered
 from live.joined import JoinedSource
 from live.operate.coin_books import newest_trade
 from live.outside import Outside
@@ -160,7 +161,7 @@ class Workshop:
             may_trade=self._may_trade,
             apply=self._sets_account,
             holds_lock=True,
-            expected=sides,
+            expected={symbol: Remembered(side) for symbol, side in sides.items()},
         )
         report = preflight(setup, self._client)
         if not report.may_start:

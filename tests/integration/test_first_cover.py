@@ -13,9 +13,9 @@ pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
 def _left_bare(run: Path, state: Path, venue: Rehearsal) -> float:
     """Kill a node whose stop never arrived; what it holds."""
+    venue.fault("drop_request", match={"path": "*algoOrder*", "method": "POST"}, hang=True)
     with Node(run, state, venue) as node:
         node.until_trading()
-        venue.fault("drop_request", match={"path": "*algoOrder*", "method": "POST"}, hang=True)
         venue.jump(1.0)
         until(lambda: venue.position() != 0.0, "an entry")
         node.kill()

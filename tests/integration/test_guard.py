@@ -25,6 +25,8 @@ from actors.messages import (
     RiskMode,
     TradeClosed,
 )
+from actors.risk_state import RiskMemory
+from actors.state_file import StateFile
 from backtests.venue import BINANCE, build_engine
 from catalog.store import bar_type
 from configs.errors import ConfigError, DataError, RunFailedError
@@ -389,6 +391,48 @@ def test_entries_and_last_intents_survive_a_restart(tmp_path: Path) -> None:
     outcome = run(flat_rows(6), risk=risk, state_path=path)
     assert {mode for _, mode in outcome.words} == {"PAUSED"}
     assert outcome.guard.last_intents == {NAME: (close_of(5), 1)}
+
+
+def test_on_a_full_disk_the_guard_hears_everything_says_paused_and_writes_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = tmp_path / "state.json", StateFile.write
+    guards: list[Guard] = []
+
+    def write_or_not(file: StateFile[Any], value: Any, **how: Any) -> None:
+        if close_of(2) <= guards[0].clock.timestamp_ns() < close_of(5) + 10**9:
+            raise RunFailedError("state.json cannot be written: No space left on device")
+        write(file, value, **how)
+
+    monkeypatch.setattr(StateFile, "write", write_or_not)
+    said = {2: [entry(2)], 3: [entry(3)], 4: [closed(4, -50.0)]}
+    outcome = run(flat_rows(9), said, state_path=path, prepare=guards.append)
+    last = {bar_of(w.ts_event): (str(w.mode), w.reasons) for w in outcome.ear.words}
+    assert last[1] == ("NORMAL", ())
+    assert {last[bar] for bar in (2, 3, 4)} == {("PAUSED", ("memory",))}
+    assert last[6] == last[8] == ("NORMAL", ())
+    alarms = [r.detail["text"] for r in outcome.audit.records if r.kind == "alarm"]
+    assert ["No space left" in text for text in alarms] == [True]
+    over = [ts for ts, mode, _ in outcome.changes() if mode == "NORMAL"][-1]
+    assert over - close_of(5) <= 2_500_000_000  # not only with the next bar
+    kept = StateFile(path, RiskMemory).read()
+    assert kept is not None
+    assert (kept.last_intents, kept.day.streak) == ({NAME: (close_of(3), 1)}, 1)
+    assert not outcome.guard.unkept.is_on
+
+
+def test_a_guard_that_cannot_write_at_all_goes_on_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RunFailedError("no space")
+
+    monkeypatch.setattr(StateFile, "write", refuse)
+    commands = {2: [Command(ts_event=close_of(2), name="halt", reason="drill")]}
+    outcome = run(flat_rows(5), commands=commands, state_path=tmp_path / "state.json")
+    assert [mode for _, mode, _ in outcome.changes()][-1] == "HALTED"
+    assert outcome.guard.unkept.is_on
+    assert outcome.guard.unkept.error == "no space"
 
 
 def test_a_backtest_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

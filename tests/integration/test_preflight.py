@@ -8,16 +8,17 @@ from decimal import Decimal
 import pytest
 
 from configs.load import load_run
-from live.checks.report import Setup
+from live.checks.report import Remembered, Setup
 from live.preflight import preflight
 from live.rehearsal.ports import RequestFault
 from live.rehearsal.serving.auth import ApiKey
 from live.venues import VenueKind
 from tests.catalogs import catalog_with
-from tests.preflight_bench import KEYS, OWN, Bench, Command
+from tests.preflight_bench import ADDED, KEYS, OWN, Bench, Command
 from tests.rehearsal_server import API, orders_of, spec
 
 D = Decimal
+LATER_NS = 4 * 10**18  # than any order of these tests
 
 
 def test_a_node_may_start_when_everything_is_right(check: Command) -> None:
@@ -293,8 +294,51 @@ def test_a_position_that_the_state_expects_is_known(bench: Bench) -> None:
     bench.buy()
     setup = {"run": load_run(bench.path), "kind": VenueKind.REHEARSAL, "folder": bench.state, "specs": dict}
     setup |= {"history_bars": lambda _: 0}
-    assert preflight(Setup(**setup, expected={"BTCUSDT": 1}), bench.trader).failures == ()
-    assert preflight(Setup(**setup, expected={"BTCUSDT": -1}), bench.trader).failures == ("open",)
+    for known, failures in (
+        (Remembered(1), ()),
+        (Remembered(1, D("0.010")), ()),
+        (Remembered(1, D("0.030")), ()),  # a target has filled
+        (Remembered(1, D("0.009")), ("open",)),
+        (Remembered(-1), ("open",)),
+        (Remembered(-1, D("0.010")), ("open",)),
+    ):
+        report = preflight(Setup(**setup, expected={"BTCUSDT": known}), bench.trader)
+        assert report.failures == failures, known
+
+
+def test_a_position_that_is_larger_than_the_state_remembers_is_refused_or_adopted(
+    check: Command, bench: Bench
+) -> None:
+    bench.remember(held=10, lots=15)
+    bench.buy(OWN)
+    assert check().code == 0
+    bench.place(side="BUY", type="MARKET", quantity="0.005", newClientOrderId=OWN)  # the entry's rest
+    assert check().code == 0
+    bench.place(side="BUY", type="MARKET", quantity="0.006", newClientOrderId="web_1")
+    bench.place(side="BUY", type="MARKET", quantity="0.004", newClientOrderId=ADDED)
+    result = check()
+    assert (result.code, result.failures) == (2, ["open"])
+    said = "BTCUSDT position 0.025 (the state remembers a long one of at most 0.019)"
+    assert said in result.rows["open"].found
+    assert "--adopt" in result.rows["open"].advice
+    assert check("--adopt").code == 0
+
+
+def test_a_position_against_the_one_remembered_is_refused_though_an_order_of_ours_once_opened_one(
+    check: Command, bench: Bench
+) -> None:
+    bench.place(side="SELL", type="MARKET", quantity="0.010", newClientOrderId=OWN)
+    assert check().code == 0
+    bench.remember(held=10, lots=10, since_ns=LATER_NS)
+    assert check().failures == ["open"]
+    assert "the state remembers a long one of at most 0.010" in check().rows["open"].found
+
+
+def test_an_addition_that_was_not_written_down_any_more_is_ours(check: Command, bench: Bench) -> None:
+    bench.remember(held=10, lots=10)
+    bench.buy(OWN)
+    bench.place(side="BUY", type="MARKET", quantity="0.004", newClientOrderId=ADDED)
+    assert check().code == 0
 
 
 def test_a_position_that_a_coarser_step_cannot_close_is_told(check: Command, bench: Bench) -> None:

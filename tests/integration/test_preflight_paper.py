@@ -8,7 +8,7 @@ import pytest
 from actors.risk_state import RiskMemory
 from actors.state_file import StateFile
 from configs.load import load_run
-from live.checks.report import Report, Setup
+from live.checks.report import Remembered, Report, Setup
 from live.paper import ACCOUNT_FILE, PaperMemory
 from live.preflight import CHECKS, preflight
 from live.venue.client import VenueClient
@@ -24,7 +24,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def checked(bench: Bench, kind: VenueKind = VenueKind.PAPER, *, expected: dict[str, int]) -> Report:
+def checked(bench: Bench, kind: VenueKind = VenueKind.PAPER, *, expected: dict[str, Remembered]) -> Report:
     overrides = ["live.tolerances.free_gib=0", "venue.starting_balance=20000"]
     setup = Setup(
         run=load_run(bench.path, overrides),
@@ -59,7 +59,7 @@ def test_what_needs_no_key_is_checked_and_sized_by_the_sandboxs_balance(bench: B
 
 
 def test_a_position_that_the_sandbox_has_forgotten_is_told(bench: Bench) -> None:
-    row = checked(bench, expected={"BTCUSDT": -1}).row("open")
+    row = checked(bench, expected={"BTCUSDT": Remembered(-1)}).row("open")
     assert (row.outcome, row.found) == ("warned", "remembered, but not there any more: BTCUSDT short")
     assert "without a result" in row.advice
 

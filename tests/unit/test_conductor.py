@@ -37,7 +37,7 @@ class _Ending(Conductor):
     """A conductor outside an engine; `said` is what it published."""
 
     said: list[Any]
-    clock = SimpleNamespace(timestamp_ns=lambda: 0)  # type: ignore[assignment]
+    clock: Any = None
     cache = SimpleNamespace()  # type: ignore[assignment]
 
     def publish_message(self, topic: Any, record: Any) -> None:
@@ -46,7 +46,7 @@ class _Ending(Conductor):
 
 
 def _strategy(**values: Any) -> Any:
-    methods = {name: lambda *_: None for name in ("stand_still", "withdraw", "leave")}
+    methods = {name: lambda *_: None for name in ("stand_still", "withdraw", "leave", "pause", "lift")}
     return SimpleNamespace(**QUIET | values, **methods)
 
 
@@ -75,6 +75,7 @@ def _end(
         sweeper=sweeper,  # type: ignore[arg-type]
     )
     ending.said = []
+    ending.clock = SimpleNamespace(timestamp_ns=lambda: round(clock.now * 1e9))
     for _ in range(400):
         if clock.now - 100.0 >= safe_after_secs:
             vars(strategy).update(is_safe=True, is_quiet=True)
@@ -117,3 +118,31 @@ def test_a_result_that_is_owed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_end_waits_no_longer_than_the_danger(monkeypatch: pytest.MonkeyPatch) -> None:
     secs, outcome, _ = _end(monkeypatch, _strategy(**BARE), safe_after_secs=7)
     assert (secs, outcome) == (7, "protected")
+
+
+def test_while_the_engines_clock_stands_still_nothing_is_entered_and_one_alarm_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, pauses = _Clock(), set[str]()
+    monkeypatch.setattr(conductor, "time", clock)
+    strategy = _strategy()
+    strategy.pause, strategy.lift = pauses.add, pauses.discard
+    signals: Any = SimpleNamespace(reason=None)
+    node = _Ending(
+        [strategy],
+        signals,
+        lambda: None,
+        at_end="keep",
+        secs=None,
+        beat=lambda: None,
+        greet=lambda: None,
+    )
+    node.said, engine, paused = [], 0, []
+    node.clock = SimpleNamespace(timestamp_ns=lambda: engine)
+    for tenth in range(200):
+        node._on_look(None)
+        clock.now += 0.1
+        engine += 1 if 50 <= tenth < 150 else 100_000_000  # set back by ten seconds
+        paused.append(bool(pauses))
+    assert (paused[:50], paused[75:150], paused[-20:]) == ([False] * 50, [True] * 75, [False] * 20)
+    assert ["set back" in d["text"] for d in node.said if "text" in d] == [True]

@@ -14,7 +14,7 @@ from actors.state_file import StateFile
 from configs.load import load_run
 from configs.schema import RunConfig
 from live.audit import AuditLine, check_lines, read_audit
-from live.checks.account import _OWN_NAME
+from live.checks.known import _OWN_NAME
 from live.first_cover import FirstCover
 from live.record.audit_file import AuditFile
 from live.sweeper import _OURS

@@ -45,6 +45,27 @@ def test_lots_are_rounded_down() -> None:
     assert held.lots == 998
 
 
+def test_a_full_disk_keeps_no_fill_from_being_counted_and_is_told_of_until_it_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "coins.json"
+    held = holdings(path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RunFailedError("no space")
+
+    with monkeypatch.context() as full:
+        full.setattr(StateFile, "write", refuse)
+        assert held.filled(BUY, NEVER)
+        assert held.lots == 999
+        for _ in range(2):
+            with pytest.raises(RunFailedError, match="no space"):
+                held.keep()
+    assert holdings(path).lots == 0
+    held.keep()
+    assert holdings(path).lots == 999
+
+
 def test_a_fill_counts_once() -> None:
     held = holdings()
     assert held.filled(BUY, NEVER)

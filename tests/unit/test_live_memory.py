@@ -35,6 +35,16 @@ class Disk:
         self.kept = memory
 
 
+class Book:
+    """Coins in a file; `is_refused`: the disk does not take them."""
+
+    is_refused = False
+
+    def keep(self) -> None:
+        if self.is_refused:
+            raise RunFailedError("coins.json cannot be written: No space left on device")
+
+
 def _caring(bench: Bench) -> tuple[LiveCare, Disk]:
     """A node that has begun with the bench's position and its stop."""
     trade = Bench().open() if bench.held else None
@@ -125,6 +135,24 @@ def test_a_state_that_the_disk_refuses_afterwards_keeps_entries_out_without_a_ga
         reasons.add(care.gate.reason)
     assert reasons == {"memory"}
     assert len(bench.alarms()) == 1
+
+
+def test_coins_that_the_disk_refuses_keep_entries_out_until_it_takes_them() -> None:
+    bench = Bench(held=0.0)
+    care, _ = _caring(bench)
+    book = Book()
+    coins: Any = SimpleNamespace(holdings=book, look=lambda: None, held_lots=lambda: 0)
+    bench.keeper.coins = coins
+    book.is_refused = True
+    for _ in range(8):
+        _tick(bench, care, 0.25)
+    assert care.gate.reason == "memory"
+    assert not care.before_entry(PENDING)
+    assert ["No space left" in text for text in bench.alarms()] == [True]
+    book.is_refused = False
+    _tick(bench, care)
+    assert care.gate.reason is None
+    assert care.unkept.error.startswith("coins.json")
 
 
 def test_a_position_on_its_way_out_is_not_quiet_however_well_its_stop_works() -> None:

@@ -16,6 +16,7 @@ from strategies.journal import Journal
 from strategies.memory import TradeMemory
 from strategies.results import FetchFills, FillSource, Statement, VenueFill
 from strategies.settling import STRAY, Settling, position_results
+from tests.desk_bench import Bench
 from tests.risk_states import at, closed, state
 
 SECOND = 1_000_000_000
@@ -165,9 +166,110 @@ def test_where_nobody_can_be_asked_the_engine_is_believed_and_what_it_missed_has
 def test_a_position_that_was_no_trade_does_not_push_out_the_one_that_is_waited_for() -> None:
     desk, memory = Desk(guessed("00-abc-1E0")), remembering()
     desk.end(memory, 9.0)
+    desk.position.events = lambda: [heard(9, "00-abc-3E0"), guessed("00-abc-4X0")]
     desk.end(memory, -1.0, STRAY)
     desk.look(memory)
     assert [(t.pnl, t.exit_reason) for t in desk.told] == [(-1.0, "stray"), (6.0, "stop")]
+
+
+# What the engine makes of a position of which a late fill made it take back others: closed by a guess.
+AGAIN = [heard(7), guessed()]
+
+
+def test_a_trade_that_comes_back_after_it_was_told_is_not_told_again() -> None:
+    desk, memory = Desk(heard(7), guessed()), remembering()
+    desk.settling.closing(memory, 1, 5.0, "stop")
+    desk.end(memory, 9.0)
+    desk.look(memory)
+    desk.end(memory, 8.0, STRAY)
+    desk.look(memory)
+    assert [(t.pnl, t.exit_reason) for t in desk.told] == [(6.0, "stop")]
+    assert (memory.unsettled, memory.last_fill, desk.paused) == (None, 8, set())
+    assert desk.actions[-1] == {"action": "phantom_over", "pnl": 8.0}
+    assert desk.settling.newest is not None
+    assert (desk.settling.newest.pnl, desk.settling.newest.fee) == (6.0, 4.0)
+
+
+def test_of_one_that_was_heard_of_in_full_the_books_keep_what_was_told() -> None:
+    desk, memory = Desk(heard(7), heard(8, "00-abc-2S0")), remembering()
+    desk.settling.closing(memory, 1, 5.0, "stop")
+    desk.end(memory, 6.0)
+    assert desk.settling.newest is None  # the engine's own books are right
+    desk.position.events = lambda: AGAIN
+    desk.end(memory, 7.0, STRAY)
+    desk.look(memory)
+    assert [t.pnl for t in desk.told] == [6.0]
+    assert desk.settling.newest is not None
+    assert desk.settling.newest.fee == 2.0  # of the two fills that were heard of
+
+
+def test_a_trade_that_comes_back_before_its_result_is_known_is_told_once() -> None:
+    desk, memory = Desk(heard(7), guessed()), remembering()
+    desk.settling.closing(memory, 1, 5.0, "stop")
+    desk.end(memory, 9.0)
+    desk.end(memory, 8.0, STRAY)
+    assert memory.unsettled is not None
+    assert memory.unsettled.reckoned == 8.0  # all of it, not what was added
+    desk.look(memory)
+    assert [(t.pnl, t.exit_reason) for t in desk.told] == [(6.0, "stop")]
+
+
+def test_one_that_the_venue_has_closed_since_is_told() -> None:
+    """The engine was right to take the fills back: what closes the position has a newer number."""
+    desk, memory = Desk(heard(7), guessed()), remembering()
+    desk.settling.closing(memory, 1, 5.0, "stop")
+    desk.end(memory, 9.0)
+    desk.look(memory)
+    desk.position.events = lambda: [heard(7), heard(9, "00-abc-5X0")]
+    desk.end(memory, -3.0, STRAY)
+    assert [(t.pnl, t.exit_reason) for t in desk.told] == [(6.0, "stop"), (-3.0, "stray")]
+
+
+# -- an entry of which the venue did not say whether it has filled ------------------------------------------
+
+
+def doubtful(desk: Desk) -> TradeMemory:
+    memory = TradeMemory(NAME, since=4 * SECOND)
+    desk.settling.away(memory, 1, 5.0, 2.0, is_doubtful=True)
+    assert desk.paused == {"result"}
+    return memory
+
+
+def test_an_entry_that_had_filled_and_was_closed_is_told_though_nobody_said_so_at_the_start() -> None:
+    desk = Desk()
+    memory = doubtful(desk)
+    desk.look(memory)
+    assert [(t.pnl, t.exit_reason, t.last_fill) for t in desk.told] == [(6.0, "while_away", 8)]
+    assert (memory.unsettled, desk.paused) == (None, set())
+
+
+@pytest.mark.parametrize("fills", [[], [f._replace(ts=f.ts - 4 * SECOND) for f in FILLS]])
+def test_an_entry_that_had_not_filled_is_no_trade(fills: list[VenueFill]) -> None:
+    """Nor are fills from before it was decided."""
+    desk = Desk(fills=fills)
+    memory = doubtful(desk)
+    for secs in range(10, 32):
+        desk.settling.look(memory, secs * SECOND)
+    assert (desk.told, desk.alarms) == ([], [])
+    assert (memory.unsettled, memory.last_fill, desk.paused) == (None, -1, set())
+
+
+def test_an_entry_that_fills_after_all_has_the_result_of_its_own_trade() -> None:
+    desk = Desk(fills=FILLS[:1])
+    memory = doubtful(desk)
+    memory.trade = Bench().open()
+    desk.look(memory)
+    assert (desk.told, memory.unsettled, desk.paused) == ([], None, set())
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_one_that_fills_when_it_is_not_wanted_any_more_is_told_once(is_heard: bool) -> None:
+    desk = Desk(heard(7), heard(8, "00-abc-2X0") if is_heard else guessed())
+    memory = doubtful(desk)
+    desk.end(memory, 6.0, STRAY)
+    desk.look(memory)
+    assert [t.pnl for t in desk.told] == [6.0]
+    assert (memory.unsettled, memory.last_fill, desk.paused) == (None, 8, set())
 
 
 @pytest.mark.parametrize("opener", ["00-abc-2S0", "00-abc-2B0", "00-abc-2T1", "00-abc-2X0", "autoclose-17"])

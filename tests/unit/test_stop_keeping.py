@@ -80,6 +80,45 @@ def test_a_closing_stop_that_is_not_answered_holds_up_no_further_move() -> None:
     assert bench.cancelled[2:] == [str(lost.client_order_id)]
 
 
+@pytest.mark.parametrize("code", [-2013, -2011])
+def test_a_cancel_that_is_refused_again_and_again_is_tried_every_two_seconds(code: int) -> None:
+    """Neither at once, whatever bar it is, nor ever later: the move of the stop waits for it."""
+    bench = Bench()
+    bench.open()
+    bench.move(9_900)
+    closing, bridge = bench.sent
+    bench.answer(bridge)
+    tries = []
+    for step in range(60):
+        if bench.status(str(closing.client_order_id)) == OrderStatus.PENDING_CANCEL:
+            tries.append(step / 4)
+            bench.keeper.see_bar(step, bench.now, 1000.0)
+            bench.refuse_change(closing, f"cancel-order-error: Binance error {code} (HTTP 400): Unknown")
+        bench.wait(0.25)
+    assert tries == [0.0, *(1.0 + 2.0 * times for times in range(7))]
+    assert bench.is_covered
+    bench.move(9_950)
+    bench.wait(2.0)
+    bench.answer(closing, OrderStatus.CANCELED)
+    assert bench.sent[2].closes
+    assert bench.sent[2].trigger_price.as_double() == 995.0
+
+
+def test_a_cancel_that_is_one_request_too_many_is_tried_ever_later() -> None:
+    bench = Bench()
+    bench.open()
+    bench.move(9_900)
+    closing, bridge = bench.sent
+    bench.answer(bridge)
+    tries = []
+    for step in range(60):
+        if bench.status(str(closing.client_order_id)) == OrderStatus.PENDING_CANCEL:
+            tries.append(step / 4)
+            bench.refuse_change(closing, "cancel-order-error: Binance error -1003 (HTTP 429): Too many")
+        bench.wait(0.25)
+    assert tries == [0.0, 1.0, 3.0, 7.0]
+
+
 def test_the_stop_of_a_position_without_a_plan_has_a_stand_in_when_it_is_not_answered() -> None:
     bench = Bench()
     bench.keeper.protect()
