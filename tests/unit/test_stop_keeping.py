@@ -1,5 +1,7 @@
 """A live position keeps a working stop, whatever answer is lost and whatever the engine believes."""
 
+from typing import Any
+
 import pytest
 from nautilus_trader.model import OrderStatus
 
@@ -80,21 +82,33 @@ def test_a_closing_stop_that_is_not_answered_holds_up_no_further_move() -> None:
     assert bench.cancelled[2:] == [str(lost.client_order_id)]
 
 
-@pytest.mark.parametrize("code", [-2013, -2011])
-def test_a_cancel_that_is_refused_again_and_again_is_tried_every_two_seconds(code: int) -> None:
-    """Neither at once, whatever bar it is, nor ever later: the move of the stop waits for it."""
+def _moving() -> tuple[Bench, Any]:
+    """A stop on its way: the bridge stands, the closing stop is being cancelled."""
     bench = Bench()
     bench.open()
     bench.move(9_900)
     closing, bridge = bench.sent
     bench.answer(bridge)
+    return bench, closing
+
+
+def _refused(bench: Bench, closing: Any, reason: str) -> list[float]:
+    """When (seconds) its cancel was sent within a quarter of a minute, refused with each bar."""
     tries = []
     for step in range(60):
         if bench.status(str(closing.client_order_id)) == OrderStatus.PENDING_CANCEL:
             tries.append(step / 4)
             bench.keeper.see_bar(step, bench.now, 1000.0)
-            bench.refuse_change(closing, f"cancel-order-error: Binance error {code} (HTTP 400): Unknown")
+            bench.refuse_change(closing, reason)
         bench.wait(0.25)
+    return tries
+
+
+@pytest.mark.parametrize("code", [-2013, -2011])
+def test_a_cancel_that_is_refused_again_and_again_is_tried_every_two_seconds(code: int) -> None:
+    """Neither at once, whatever bar it is, nor ever later: the move of the stop waits for it."""
+    bench, closing = _moving()
+    tries = _refused(bench, closing, f"cancel-order-error: Binance error {code} (HTTP 400): Unknown")
     assert tries == [0.0, *(1.0 + 2.0 * times for times in range(7))]
     assert bench.is_covered
     bench.move(9_950)
@@ -105,17 +119,8 @@ def test_a_cancel_that_is_refused_again_and_again_is_tried_every_two_seconds(cod
 
 
 def test_a_cancel_that_is_one_request_too_many_is_tried_ever_later() -> None:
-    bench = Bench()
-    bench.open()
-    bench.move(9_900)
-    closing, bridge = bench.sent
-    bench.answer(bridge)
-    tries = []
-    for step in range(60):
-        if bench.status(str(closing.client_order_id)) == OrderStatus.PENDING_CANCEL:
-            tries.append(step / 4)
-            bench.refuse_change(closing, "cancel-order-error: Binance error -1003 (HTTP 429): Too many")
-        bench.wait(0.25)
+    bench, closing = _moving()
+    tries = _refused(bench, closing, "cancel-order-error: Binance error -1003 (HTTP 429): Too many")
     assert tries == [0.0, 1.0, 3.0, 7.0]
 
 
