@@ -99,10 +99,7 @@ class MarketRecord:
             event = event._replace(trade_id=record.trade_id)
             record.trades.append(event)
         elif isinstance(event, Kline) and event.interval == BASE:
-            if record.klines and record.klines[-1].open_ms == event.open_ms:
-                record.klines[-1] = event
-            else:
-                record.klines.append(event)
+            _put(record.klines, event)
         elif isinstance(event, Funding):
             record.fundings.append(FundingRecord(event.symbol, event.ts_ms, event.rate, mark or Decimal(0)))
         return event
@@ -137,6 +134,16 @@ class MarketRecord:
         record.version += len(changed_bids) + len(changed_asks)
         record.bids, record.asks = now_bids, now_asks
         return BookChange(previous + 1, record.version, previous, changed_bids, changed_asks)
+
+
+def _put(klines: deque[Kline], kline: Kline) -> None:
+    """A minute that a newer one follows has closed, also where the market stood still before its end."""
+    if klines and klines[-1].open_ms == kline.open_ms:
+        klines[-1] = kline
+        return
+    if klines and not klines[-1].closed:
+        klines[-1] = klines[-1]._replace(closed=True)
+    klines.append(kline)
 
 
 def roll_up(klines: Iterable[Kline], interval: str) -> list[Kline]:
