@@ -16,7 +16,7 @@ from tests.archive_server import ArchiveServer, day_ms, kline
 
 BTC = "BTCUSDT-PERP.BINANCE"
 HOUR_NS, DAY_NS = 3_600 * 10**9, 86_400 * 10**9
-QUICK = Limits(connect_secs=2, read_secs=2, tries=3, pause_secs=0.01, rest_pause_secs=0)
+QUICK = Limits(connect_secs=20, read_secs=20, tries=3, pause_secs=0.01, rest_pause_secs=0)
 MONTHS = ("2024-01", "2024-02", "2024-03")
 
 

@@ -20,7 +20,7 @@ def with_parameters(source: str) -> nbformat.NotebookNode:
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> str:
     """Everything the executed notebook shows, as one text."""
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=220, resources={"metadata": {"path": str(folder)}}).execute()
     return json.dumps([cell.get("outputs", []) for cell in notebook.cells])
 
 

@@ -246,7 +246,7 @@ def test_the_script_itself_exits_2_without_a_traceback(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=220,
         check=False,
     )
     assert done.returncode == 2

@@ -1,5 +1,6 @@
 """Fear & Greed on the bus: history as it became known, and a service that may answer anything."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,10 +39,10 @@ from tests.index_service import (
 )
 
 
-def polled(url: str, *, timeout_secs: float = 5.0) -> Answer:
+def polled(url: str, *, timeout_secs: float = PATIENCE_SECS) -> Answer:
     poller = Poller(url, timeout_secs=timeout_secs)
     poller.ask()
-    until = time.monotonic() + PATIENCE_SECS
+    until = time.monotonic() + 2 * PATIENCE_SECS
     while (answer := poller.take()) is None:
         assert time.monotonic() < until
         assert poller.busy
@@ -90,7 +91,7 @@ BAD = {
 def test_a_bad_answer_is_a_failure_with_its_reason(name: str) -> None:
     turn, reason = BAD[name]
     with service(turn) as said:
-        answer = polled(said.url, timeout_secs=1.0)
+        answer = polled(said.url)
     assert answer.days == ()
     assert reason in answer.failure
     assert "\n" not in answer.failure
@@ -100,9 +101,9 @@ def test_a_bad_answer_is_a_failure_with_its_reason(name: str) -> None:
 def test_a_slow_answer_ends_at_the_time_out(turn: Any, reason: str) -> None:
     with service(turn) as said:
         began = time.monotonic()
-        answer = polled(said.url, timeout_secs=0.2)
-        assert time.monotonic() - began < 5
-    assert reason in answer.failure
+        # more than once: on a machine that stalls, a read of the dribble can be slow too
+        assert any(reason in polled(said.url, timeout_secs=0.2).failure for _ in range(3))
+        assert time.monotonic() - began < 15
 
 
 def test_a_refused_connection_is_a_failure() -> None:
@@ -196,7 +197,7 @@ def alarms(audit: AuditActor) -> list[str]:
 
 def quick(url: str, **changes: Any) -> SentimentConfig:
     """A configuration that polls faster than a run file may, of days that count from their beginning."""
-    fast = {"poll_secs": 0.03, "timeout_secs": 2.0, "publication_delay_minutes": 0}
+    fast = {"poll_secs": 0.03, "timeout_secs": PATIENCE_SECS, "publication_delay_minutes": 0}
     return SentimentConfig(url=url).model_copy(update=fast | changes)
 
 
@@ -251,27 +252,38 @@ def test_whatever_goes_wrong_is_recorded_and_the_last_good_value_stays() -> None
 
 
 def test_a_value_that_grows_too_old_expires_and_no_other_takes_its_place() -> None:
-    due = TODAY - 2 * DAY  # of the day before yesterday
-    age_hours = (time.time_ns() + 10**9 - due) / HOUR  # it will be too old a second from now
-    with service(good(40, TODAY - 2 * DAY), reply(b"", status=503)) as said:
-        columns = ExogenousColumns(KnownSeries([], []), quick(said.url, max_age_hours=age_hours))
+    with service(good(40), reply(b"", status=503)) as said:
+        columns = ExogenousColumns(KnownSeries([], []), quick(said.url))
         audit = AuditActor()
-        found = live(columns, lambda details: any(d["event"] == "expired" for d in details), audit)
+
+        def expired(details: Sequence[Mapping[str, Any]]) -> bool:
+            if details:  # the value is known: as if its time went by at once
+                columns.max_age_ns = 0.0
+            return {"expired", "poll_failed"} <= {detail["event"] for detail in details}
+
+        found = live(columns, expired, audit)
     assert found[0] == {"event": "known", "value": 40.0}
     kinds = [event for event, _ in events(found)]
     assert kinds.count("expired") == 1
     assert "poll_failed" in kinds
     told = [record.kind for record in audit.records if record.detail.get("event") != "poll_failed"]
     assert told[-2:] == ["sentiment", "alarm"]  # one before it may say that the first answer took long
-    assert alarms(audit)[-1] == f"fear_greed: no value younger than {age_hours:g} h: {NO_OPINION}"
+    assert alarms(audit)[-1] == f"fear_greed: no value younger than 48 h: {NO_OPINION}"
     assert columns.at(time.time_ns())[0] != 40.0
 
 
 def test_a_service_that_asks_for_rest_gets_it() -> None:
     with service(reply(b"", status=429, headers={"Retry-After": "3600"}), good(40)) as said:
         columns = ExogenousColumns(KnownSeries([], []), quick(said.url))
-        began = time.monotonic()
-        found = live(columns, lambda _: time.monotonic() - began > 0.5)
+        answered_at = math.inf
+
+        def half_a_second_later(details: Sequence[Mapping[str, Any]]) -> bool:
+            nonlocal answered_at
+            if details:
+                answered_at = min(answered_at, time.monotonic())
+            return time.monotonic() - answered_at > 0.5
+
+        found = live(columns, half_a_second_later)
     assert events(found) == [("poll_failed", "answered with status 429")]
     assert said.asked == 1
     assert len(columns.series) == 0
@@ -283,7 +295,7 @@ def test_an_answer_that_does_not_come_holds_up_neither_the_node_nor_its_end() ->
         began = time.monotonic()
         audit = AuditActor()
         live(columns, lambda _: len(audit.records) >= 3 and said.asked > 0, audit)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert said.asked == 1
     reasons = {record.detail["reason"] for record in audit.records if record.kind == "sentiment"}
     assert reasons == {UNDER_WAY}

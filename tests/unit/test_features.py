@@ -168,7 +168,7 @@ def test_plain_python_gives_the_bits_of_the_compiled_code() -> None:
     )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-c", code]
-    plain = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    plain = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=220, check=True)
     compiled = matrix(tick_market(400), FeatureSet.default(1))
     assert plain.stdout.split() == [hashlib.sha256(compiled.tobytes()).hexdigest(), "1"]
 

@@ -153,7 +153,7 @@ def test_several_processes_may_build_at_once(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(SOURCE)
         process.stdin.flush()
-    answers = [process.communicate(timeout=120) for process in running]
+    answers = [process.communicate(timeout=220) for process in running]
     assert answers == [("42\n", "")] * 3
     (folder,) = folders(tmp_path)
     assert folder.name.startswith("triple-")

@@ -91,7 +91,7 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_the_last_good_catalog(
         Catalog.open(sys.argv[1]).write_bars(BTC, "1m", bars(10, first=10))
         """
     )
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, timeout=220, check=False)
     assert ended.returncode == -signal.SIGKILL
     litter = [file for file in (tmp_path / FOLDER).iterdir() if file.name.endswith(".tmp")]
     assert len(litter) == 1
