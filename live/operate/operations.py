@@ -185,6 +185,8 @@ class Operations:
 
     def _resume(self, request: Request) -> Answer:
         label = request.strategy
+        if label is None:
+            self._need_equity()
         self._book.keep(self._book.roster.resume(label))
         if label is not None:
             self._crew.members[label].trader.resume()
@@ -194,9 +196,16 @@ class Operations:
 
     def _reset(self, request: Request) -> Answer:
         _whole(request)
+        self._need_equity()
         self._book.keep(self._book.roster.resume())
         self._control.tell_guard("reset", _reason(request))
         return Answer(done=True, text=f"limits begin anew: {self._mode()}")
+
+    def _need_equity(self) -> None:
+        """The guard lifts nothing while it does not know what the account is worth."""
+        mode = self._control.mode
+        if mode is not None and "no_equity" in mode.reasons:
+            raise ConfigError(f"the account's equity is not known yet, ask again in a moment: {self._mode()}")
 
     def _halt(self, request: Request) -> Answer:
         _whole(request)
@@ -249,7 +258,7 @@ def _refused(why: str) -> Answer:
 
 
 def _reason(request: Request) -> str:
-    return request.values.get("reason", "") or "operator"
+    return request.values.get("reason", "") or "no reason given"
 
 
 def _whole(request: Request) -> None:

@@ -76,6 +76,7 @@ def test_violations_are_named_after_their_invariants() -> None:
         "targets_fit",
         "plans_survive",
         "limits_kept",
+        "commands_hold",
         "forecasts_agree",
         "margin_as_asked",
         "sentiment_counts",

@@ -253,6 +253,14 @@ def test_a_fill_or_an_order_that_is_missing_is_told_unless_something_took_it(
         assert audit_complete(late) == []
 
 
+def test_a_fill_after_the_last_word_of_a_node_that_ends_is_not_missing() -> None:
+    audit = [r for r in good().audit if r["detail"].get("client_order_id") != "00-a-5X0"]
+    audit.insert(-2, audit_record(7.9, "order", event="OrderAccepted", client_order_id="00-a-5X0"))
+    for stopped, complaints in ((7.95, 0), (8.05, 1)):
+        audit[-2:] = [r | {"wall": at(stopped)} for r in audit[-2:]]
+        assert len(audit_complete(with_audit(good(), *audit))) == complaints
+
+
 def test_a_fill_that_the_node_says_to_have_missed_is_not_missing() -> None:
     audit = [r for r in good().audit if r["detail"].get("client_order_id") != "00-a-5X0"]
     audit.insert(-2, audit_record(8.0005, "order", event="OrderAccepted", client_order_id="00-a-5X0"))

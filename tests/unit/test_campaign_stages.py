@@ -30,6 +30,7 @@ def test_each_stage_has_a_share_of_the_seeds_and_most_are_plain() -> None:
     assert set(counts) == {"", *STAGES}
     assert 180 <= counts["limits"] <= 300
     assert 110 <= counts["isolated"] <= 220
+    assert 50 <= counts["commanded"] <= 130
     assert min(counts[name] for name in ("sentiment", "coarse", "growing")) >= 15
     assert counts[""] > 1_200
 
@@ -72,6 +73,20 @@ def test_isolated_margin_is_asked_for_at_the_leverage_of_the_venue() -> None:
     for scenario in on("isolated"):
         assert scenario.run["live"]["tolerances"] == {"margin_type": "ISOLATED"}
         assert scenario.run["venue"]["leverage"] == scenario.leverage
+
+
+def test_a_halt_is_ordered_before_two_kills_and_lifted_after_them() -> None:
+    orders = Counter[str]()
+    for scenario in on("commanded"):
+        halt, *lift = scenario.commands
+        orders.update(command.name for command in scenario.commands)
+        assert (halt.name in ("halt", "flatten"), halt.life) == (True, 0)
+        assert halt.at_secs <= scenario.kills[0].at_secs
+        assert [kill.step for kill in scenario.kills] == ["random", "random"]
+        assert all(c.name in ("reset", "resume") and c.life == len(scenario.kills) for c in lift)
+        assert scenario.run["risk"]["kill_switch"]["max_daily_loss_pct"] is None  # nothing else halts
+    assert min(orders.values()) > 80
+    assert orders["halt"] + orders["flatten"] > orders["reset"] + orders["resume"]
 
 
 def test_a_mood_turns_while_a_model_trades() -> None:

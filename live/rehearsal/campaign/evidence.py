@@ -13,6 +13,7 @@ from live.rehearsal.specs import SymbolSpec
 
 __all__ = [
     "Bare",
+    "Commanded",
     "Evidence",
     "FaultSpan",
     "KillDone",
@@ -65,6 +66,14 @@ class Told(NamedTuple):
 
     wall_ns: int
     well: bool
+
+
+class Commanded(NamedTuple):
+    """An operator's command was sent; `done_ns` is when its answer was read that it is carried out."""
+
+    name: str
+    asked_ns: int
+    done_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +162,7 @@ class Evidence:
     `spot_evidence.spot_ledger_of`, and `trade_walls` has when each trade was told (ns), by trade id.
     `forecasts` is what the scenario's model says offline of the venue's bars: by symbol and close (ns UTC).
     `marks` are looked at many times a second, `told` are the answers of the sentiment index, whose second
-    value counts from `mood_due_ms` on (the market's time).
+    value counts from `mood_due_ms` on (the market's time). `commands` are the operator's, in their order.
     """
 
     scenario: Scenario
@@ -175,6 +184,7 @@ class Evidence:
     marks: tuple[Mark, ...] = ()
     told: tuple[Told, ...] = ()
     mood_due_ms: int = 0
+    commands: tuple[Commanded, ...] = ()
 
 
 class Violation(NamedTuple):

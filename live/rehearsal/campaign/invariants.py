@@ -13,6 +13,7 @@ from typing import Any
 
 from configs.trading import RiskConfig, SizingConfig
 from live.rehearsal.campaign.asked import margin_as_asked, sentiment_counts, targets_follow
+from live.rehearsal.campaign.commanding import commands_hold
 from live.rehearsal.campaign.evidence import Evidence, Life, Moment, Request, Violation
 from live.rehearsal.campaign.exits import exits_happen
 from live.rehearsal.campaign.exposure import FAULT_GRACE_SECS, covered, no_orphans
@@ -467,6 +468,7 @@ INVARIANTS: Mapping[str, Callable[[Evidence], list[Violation]]] = {
     "targets_fit": targets_fit,
     "plans_survive": plans_survive,
     "limits_kept": limits_kept,
+    "commands_hold": commands_hold,
     "forecasts_agree": forecasts_agree,
     "margin_as_asked": margin_as_asked,
     "sentiment_counts": sentiment_counts,

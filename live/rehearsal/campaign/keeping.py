@@ -287,7 +287,8 @@ def audit_complete(evidence: Evidence) -> list[Violation]:
 
     A kill may cut one line, and take what was not yet on disk: what happened within a second before it. An
     order the node knows before the venue does, so nothing else excuses one. A fill while no node was alive is
-    found at the next start, one that a fault hid some time later; both may be there under another name. Only
+    found at the next start, as is one after the node's last word of itself, and one that a fault hid some
+    time later; all may be there under another name. Only
     what breaks or delays the account's own stream hides so long, a spoiled request for two seconds, and what
     happens to the market hides nothing.
     """
@@ -319,14 +320,25 @@ def _unreadable(evidence: Evidence) -> Iterator[str]:
 
 
 def _excuses(evidence: Evidence) -> list[Span]:
-    """When the node may not have been told of a fill: no node, or a fault at work that hides it."""
-    spans = dead_spans(evidence, SECOND_NS)
+    """When the node may not have been told of a fill: none, one that ends, a fault at work that hides it."""
+    spans = dead_spans(evidence, SECOND_NS) + _endings(evidence)
     for fault in evidence.faults:
         if fault.kind in _DEAFENING and not fault.name.rpartition("-")[0].endswith("_market"):
             spans.append(Span(fault.begun_ns, fault.ended_ns + _FOUND_NS))
         elif fault.kind in _SPOILING:
             spans.append(Span(fault.begun_ns, fault.ended_ns + 2 * SECOND_NS))
     return spans
+
+
+def _endings(evidence: Evidence) -> list[Span]:
+    """From each life's word that it has stopped to its end: the engine takes two seconds to go."""
+    words = [int(record["wall"]) for record, _ in details(evidence, "node", what="stopped")]
+    return [
+        Span(at_ns, life.ended_ns)
+        for life in evidence.lives
+        for at_ns in words
+        if life.started_ns < at_ns < life.ended_ns
+    ]
 
 
 def _orders_missing(evidence: Evidence) -> Iterator[Violation]:

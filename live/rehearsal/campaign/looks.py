@@ -26,7 +26,7 @@ __all__ = ["LIMITS", "Bound", "Look", "bounds_of", "looks_of", "losses_due"]
 
 ZERO = Decimal(0)
 LIMITS = ("daily_loss", "loss_streak", "max_drawdown", "halt_daily_loss", "halt_drawdown")
-_COUNTED = ("entries_hour", "entries_day", "halt_rejections")
+_COUNTED = ("entries_hour", "entries_day", "halt_rejections", "halt_command")
 _MINUTE_NS = 60 * SECOND_NS
 _HEARD_NS = 2 * SECOND_NS
 _EARLY_NS = SECOND_NS // 5  # before the minute: what the node has heard may be so old

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from nautilus_trader.model import TriggerType
 
 from actors import risk_rules, sentiment
-from actors.risk_rules import DayRules, KillMemory
+from actors.risk_rules import DayRules, KillMemory, KillRules
 from actors.state_file import StateFile
 from live import preflight
 from live.checks.report import ok
@@ -250,6 +250,14 @@ def _streak_ignored() -> None:
     _replace(DayRules, "_count", counted)
 
 
+def _halt_ignored() -> None:
+    _replace(KillRules, "command", lambda *_, **__: None)
+
+
+def _lift_ignored() -> None:
+    _replace(KillRules, "resume", lambda _: frozenset())
+
+
 def _never_enters() -> None:
     _replace(TradingStrategy, "_enter", lambda *_: None)
 
@@ -416,6 +424,8 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "losses_ignored": Mutant(_losses_ignored, ("limits_kept",), (20440, 20450, 20448), "limits"),
     "streak_ignored": Mutant(_streak_ignored, ("limits_kept",), (20447, 20518), "limits"),
+    "halt_ignored": Mutant(_halt_ignored, ("commands_hold",), (20440, 20449, 20443), "commanded"),
+    "lift_ignored": Mutant(_lift_ignored, ("commands_hold",), (20449, 20440, 20443), "commanded"),
     "margin_not_checked": Mutant(_margin_not_checked, ("margin_as_asked",), (20450, 20448), "isolated"),
     "sentiment_early": Mutant(_sentiment_early, ("sentiment_counts",), (20001, 20015, 20026), "sentiment"),
     "day_forgotten": Mutant(_day_forgotten, ("risk_across_restarts",), (20440, 20450), "limits"),
@@ -427,7 +437,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "streak_forgotten": Mutant(
         _streak_forgotten, ("risk_across_restarts", "limits_kept"), (20444, 20530, 20532), "limits"
     ),
-    "halt_forgotten": Mutant(_halt_forgotten, ("risk_across_restarts",), (20440, 20450, 20449), "limits"),
+    "halt_forgotten": Mutant(
+        _halt_forgotten, ("risk_across_restarts", "commands_hold"), (20449, 20443, 20440), "commanded"
+    ),
     "fees_not_counted": Mutant(_fees_not_counted, ("money",), (20450, 20448)),
     "fills_not_told": Mutant(_fills_not_told, ("audit_complete",), (20450, 20448)),
     "audit_gap": Mutant(_audit_gap, ("audit_complete",), (20450, 20448)),

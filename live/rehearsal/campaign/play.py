@@ -16,6 +16,7 @@ from typing import NamedTuple
 import yaml
 
 from catalog.instruments import find_spec
+from live.rehearsal.campaign.commanding import Operator
 from live.rehearsal.campaign.evidence import Evidence, Life
 from live.rehearsal.campaign.index import IndexService, sentiment_of
 from live.rehearsal.campaign.market import WalkFeed
@@ -142,6 +143,7 @@ class _Player:
         self._settled = False
         self._forecasts: dict[str, dict[int, float]] = {}
         self._index: IndexService | None = None
+        self._operator = Operator(folder / "state")
 
     # -- the venue ------------------------------------------------------------------------------------------
 
@@ -255,6 +257,12 @@ class _Player:
             )
         )
 
+    def _age(self) -> tuple[int, float] | None:
+        """The number of the life that trades and how long it has done so (s); None while none does."""
+        if self._ready_ns is None or not self._is_alive:
+            return None
+        return len(self._lives), (time.time_ns() - self._ready_ns) / 1e9
+
     @property
     def _is_alive(self) -> bool:
         return self._node is not None and not self._node.ended.done()
@@ -300,6 +308,7 @@ class _Player:
         if self._traded_since is None:
             self._traded_since = time.monotonic()
             self._jobs.append(asyncio.create_task(self._follow_script()))
+            self._jobs.append(asyncio.create_task(self._operator.follow(self._scenario.commands, self._age)))
 
     async def _follow_script(self) -> None:
         faults = [(f.at_secs, f) for f in self._scenario.faults if f.at_secs is not None]
@@ -431,4 +440,5 @@ class _Player:
             marks=tuple(self.watch.marks),
             told=() if self._index is None else tuple(self._index.told),
             mood_due_ms=0 if self._index is None else self._index.due_ms,
+            commands=tuple(self._operator.commanded),
         )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Ending", "Fault", "Kill", "Kind", "Market", "Mood", "Move", "Scenario", "Toward"]
+__all__ = ["Command", "Ending", "Fault", "Kill", "Kind", "Market", "Mood", "Move", "Scenario", "Toward"]
 
 Ending = Literal["keep", "flatten", "kill"]
 Kind = Literal["um", "spot"]
@@ -72,6 +72,17 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True):
     dead_secs: float = 0.0
 
 
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's command (`live.command`) at `at_secs` of the trading of a life, the first one is 0.
+
+    He asks again until it is done, in later lives where a kill came before the answer.
+    """
+
+    name: str
+    life: int
+    at_secs: float
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """What is played.
 
@@ -80,8 +91,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     The moves, faults and kills lie within `trading_secs`; then all faults end and the node may settle. It is
     stopped by SIGTERM and keeps or flattens, or is killed, started once more and then stopped. `kind` is the
     market: USD-M futures or spot. `has_model`: the strategy asks the campaign's model (`model`), whose bundle
-    the run does not name yet; with a `mood` it asks a sentiment index as well. `stage` is what it was bent
-    for (`stages.STAGES`), empty for none.
+    the run does not name yet; with a `mood` it asks a sentiment index as well. `commands` come one after the
+    other. `stage` is what it was bent for (`stages.STAGES`), empty for none.
     """
 
     seed: int
@@ -100,4 +111,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "um"
     has_model: bool = False
     mood: Mood | None = None
+    commands: tuple[Command, ...] = ()
     stage: str = ""

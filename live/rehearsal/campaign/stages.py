@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from live.rehearsal.campaign.scenario import Fault, Kill, Mood, Move, Scenario, Toward
+from live.rehearsal.campaign.scenario import Command, Fault, Kill, Mood, Move, Scenario, Toward
 
 __all__ = ["PLAIN", "STAGES", "Stage", "stage_of", "staged"]
 
@@ -168,6 +168,37 @@ def _sentiment(random: Random, scenario: Scenario) -> Scenario | None:
     return msgspec.structs.replace(scenario, run=scenario.run | {"strategies": strategies}, mood=mood)
 
 
+# -- commands ------------------------------------------------------------------------------------------------
+
+
+def _commanded(random: Random, scenario: Scenario) -> Scenario:
+    """An operator halts the account, or has everything closed, through two kills; then he lets it go again.
+
+    Nothing but his word closes it for entries: a halt for what was lost is found again after a restart, his
+    is only remembered. The first kill comes at any time around the halt, the second one when it holds.
+    """
+    secs = round(random.uniform(12.0, 14.0), 1)
+    halt_secs = round(random.uniform(1.5, 3.5), 2)
+    name = random.choice(("halt", "halt", "flatten"))
+    commands: tuple[Command, ...] = (Command(name=name, life=0, at_secs=halt_secs),)
+    if random.random() < 0.75:
+        at_secs = round(random.uniform(0.1, 0.8), 2)
+        commands += (Command(name=random.choice(("reset", "resume")), life=2, at_secs=at_secs),)
+    action = {"action": random.choice(("freeze", "flatten")), "max_daily_loss_pct": None}
+    switch = scenario.run["risk"]["kill_switch"] | action
+    risk = {"day": {"max_loss_pct": None, "loss_streak": None}, "kill_switch": switch}
+    strategies = [_bold(random, strategy) for strategy in scenario.run["strategies"]]
+    return msgspec.structs.replace(
+        scenario,
+        run=scenario.run | {"strategies": strategies, "risk": risk},
+        moves=_losses(random, scenario.symbols, secs),
+        kills=(_blow(random, halt_secs, halt_secs + 1.0), _blow(random, 0.8, 1.8)),
+        kill_steps=("random",),
+        commands=commands,
+        trading_secs=secs,
+    )
+
+
 # -- what follows --------------------------------------------------------------------------------------------
 
 
@@ -240,4 +271,5 @@ STAGES: Mapping[str, Stage] = {
     "coarse": Stage(_coarse, 0.0, 0.06),
     "growing": Stage(_growing, 0.0, 0.06),
     "sentiment": Stage(_sentiment, 0.0, 0.0),
+    "commanded": Stage(_commanded, 0.03, 0.08),
 }
