@@ -13,6 +13,7 @@ import paths; `shelved` is the path, and hands it what was put on the shelf a mo
 
 import os
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ _KEPT_BARS = 600
 _KEPT_ALARMS = 20
 _KEPT_ANSWERS = 1_000
 _LONGEST_REQUEST = 4_000_000
-_NO_NODE = "given while no node was trading: refused, nothing was done"
+_NO_NODE = "given before the node was trading: refused, nothing was done"
 _UNANSWERED = "the node ended before it had answered: look at its status before asking again"
 
 _SHELF: list[Any] = []
@@ -83,16 +84,16 @@ class Inbox:
             path.unlink(missing_ok=True)
         return refused
 
-    def take(self) -> list[Request]:
-        """The requests that have come; each is out of the inbox from now on. What is none is answered."""
-        taken = []
+    def take(self) -> Iterator[Request]:
+        """The requests that have come; each is out of the inbox once it is handed out, not before: whatever
+        becomes of one, those after it are not lost. What is none is answered."""
         for name in self._names():
             if not self._move(name):  # who asked has taken it back
                 continue
             name_id = name.removesuffix(".json")
             request = self._read(name)
             if isinstance(request, Request) and request.id == name_id:
-                taken.append(request)
+                yield request
             else:
                 why = (
                     f"this is no request: {request}"
@@ -100,7 +101,6 @@ class Inbox:
                     else "its id and its name differ"
                 )
                 self.answer(name_id, Answer(done=False, text=why))
-        return taken
 
     def answer(self, request_id: str, answer: Answer) -> None:
         """Write the answer, in one step."""

@@ -217,8 +217,8 @@ class SymbolMemory(msgspec.Struct, forbid_unknown_fields=True):
 class SymbolRules:
     """Cool-downs of single instruments: after a stop-out, and after trades that brought too little.
 
-    A stop-out is a loss closed by the stop: a trailing stop that kept a profit is none. An instrument whose
-    low profit was punished is judged anew on the trades after.
+    A stop-out is a loss closed by the stop, or by what nobody decided on: a trailing stop that kept a profit
+    is none. An instrument whose low profit was punished is judged anew on the trades after.
     """
 
     def __init__(self, limits: DayLimits, memory: SymbolMemory) -> None:

@@ -53,7 +53,8 @@ from configs.trading import RiskConfig
 __all__ = ["RiskMemory", "RiskState"]
 
 SECOND_NS = 1_000_000_000
-_STOPPED_OUT = ("stop", "stop_passed")  # by the order, or by hand where the market was through it
+# by the order, by hand where the market was through it, or unheard: what nobody decided on was the stop
+_STOPPED_OUT = ("stop", "stop_passed", "stop_refused", "liquidation", WHILE_AWAY, "")
 _ORDER = {mode: rank for rank, mode in enumerate((Mode.NORMAL, Mode.REDUCED, Mode.PAUSED, Mode.HALTED))}
 _LEVELS = {
     Level.REDUCED: ("performance_reduced", Mode.REDUCED),

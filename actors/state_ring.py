@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["Ring", "slot_bytes", "slots", "zeros"]
 
 _SLOTS = 4
-_LEAST_BYTES = 4096
+_LEAST_BYTES = 16_384  # the guard of twenty instruments has 4 to 8 kB: to begin anew would hold up orders
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
 

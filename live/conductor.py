@@ -120,9 +120,8 @@ class Conductor(DataActor):
     @property
     def _is_settled(self) -> bool:
         """Nothing is left to be done: what is held may stay, and no order waits that is not known."""
-        is_held = any(strategy.is_holding for strategy in self._strategies)
         if not all(strategy.is_quiet for strategy in self._strategies) or (
-            is_held and self._at_end == "flatten"
+            self._holds and self._at_end == "flatten"
         ):
             return False
         if self._sweeper is None or not self._sweeper.is_clean:
@@ -141,8 +140,13 @@ class Conductor(DataActor):
     @property
     def _is_open(self) -> bool:
         """Whether something is held that is to be closed, or that no strategy knows."""
-        is_held = any(strategy.is_holding for strategy in self._strategies)
-        return bool(self._left) or (is_held and self._at_end == "flatten")
+        return bool(self._left) or (self._holds and self._at_end == "flatten")
+
+    @property
+    def _holds(self) -> bool:
+        """Whether something is held that can be covered and closed."""
+        stuck = [left.is_all for s in self._strategies if (left := s.left_over) is not None]
+        return sum(strategy.is_holding for strategy in self._strategies) > sum(stuck)
 
     @property
     def _left(self) -> dict[str, Decimal]:
@@ -168,13 +172,14 @@ class Conductor(DataActor):
 
     def _finish(self) -> None:
         self._is_over = True
-        held = any(strategy.is_holding for strategy in self._strategies)
+        held = self._holds
         is_safe = all(strategy.is_safe for strategy in self._strategies) and not self._is_open
         self.outcome = ("protected" if held else "flat") if is_safe else "unsettled"
         for strategy in self._strategies:
             if strategy.awaits_result:
                 text = f"{strategy.instrument.id}: the next start tells the result of its last trade"
                 alarm(self, text, instrument=str(strategy.instrument.id))
+        self._tell_left_over()
         for symbol, amount in self._left.items():
             text = f"the venue holds {amount:f} {symbol} that no order of this node reaches: close it there"
             alarm(self, text, instrument=symbol, amount=f"{amount:f}")
@@ -183,6 +188,16 @@ class Conductor(DataActor):
         if self.outcome == "unsettled":
             alarm(self, "the node stops before everything is settled: look at the venue", held=held)
         self._stop()
+
+    def _tell_left_over(self) -> None:
+        for strategy in self._strategies:
+            left, name = strategy.left_over, str(strategy.instrument.id)
+            if left is not None:
+                text = (
+                    f"{name}: {left.amount:g} coins worth {left.worth:.2f} stay as dust: the venue's step "
+                    "has become coarser, so that no order takes them, to sell nor to cover them"
+                )
+                alarm(self, text, instrument=name, amount=left.amount)
 
     def _audit_books(self) -> None:
         told = {str(strategy.instrument.id): strategy.result for strategy in self._strategies}

@@ -30,6 +30,7 @@ from actors.messages import (
 from actors.unkept import Unkept
 from models.regime import Regime
 from strategies import trade
+from strategies.coin_keeper import LeftOver
 from strategies.entries import rest
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
@@ -349,6 +350,11 @@ class TradingStrategy(Strategy):
     def is_holding(self) -> bool:
         """Whether a position is open."""
         return self._keeper.held_lots() != 0
+
+    @property
+    def left_over(self) -> LeftOver | None:
+        """Live: coins that a coarser step keeps from being covered and sold; None without such."""
+        return None if self.care is None else self.care.left_over
 
     def venue_has(self, amount: float, waiting: Collection[str], asked_at: int | None = None) -> None:
         """Live: what the venue itself says it holds, and which orders wait there; only noted."""

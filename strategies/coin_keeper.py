@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from nautilus_trader.trading import Strategy
 
@@ -22,7 +22,7 @@ from strategies.orders import EXIT, STOP, TARGET, OrderDesk
 from strategies.protect import Place
 from strategies.setup import StrategySetup
 
-__all__ = ["CoinKeeper"]
+__all__ = ["CoinKeeper", "LeftOver"]
 
 _OVERDUE_NS = 2_000_000_000
 _FRESH_NS = 300_000_000
@@ -31,6 +31,14 @@ _ACCOUNT_NS = 5_000_000_000
 _SETTLED_NS = 3_000_000_000
 _FORGIVEN_NS = 60_000_000_000
 _LOCKED_NS = 1_000_000_000
+
+
+class LeftOver(NamedTuple):
+    """Coins of an open trade that a coarser step keeps from being sold or covered; `is_all`: all of them."""
+
+    amount: float
+    worth: float
+    is_all: bool
 
 
 class CoinKeeper:
@@ -76,6 +84,23 @@ class CoinKeeper:
         if self.holdings.coins.opened == 0 or lots < self._planned_least():
             return 0
         return lots
+
+    @property
+    def left_over(self) -> LeftOver | None:
+        """What no order offers and none could, by the venue's rules now; None without such, and for dust."""
+        if not self._orders.has_new_grid or not self.held_lots():
+            return None
+        stop, lots = self._orders.leg(STOP), self.holdings.lots
+        lots -= 0 if self._is_stuck else self._sellable
+        if lots <= 0 or (stop is not None and stop.open_lots >= self.holdings.lots):
+            return None
+        amount = lots * self.holdings.step
+        return LeftOver(float(amount), float(amount * self._mark()), self._is_stuck)
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether what is held is less than the venue takes now, and no dust by the planned rules."""
+        return self._orders.has_new_grid and self._sellable < self._least() and self.held_lots() > 0
 
     @property
     def _sellable(self) -> int:
@@ -136,7 +161,7 @@ class CoinKeeper:
         live = self._setup.live
         if live is None or live.coin_fills is None:
             return 0
-        missed = live.coin_fills.missed(str(self._setup.instrument.id), self.holdings.coins.last_trade)
+        missed = live.coin_fills.missed(str(self._setup.instrument.id), self.holdings.coins.asked_after)
         return self.holdings.catch_up(missed, self._mark)
 
     def adopted(self, order_ids: Any) -> None:
@@ -185,6 +210,8 @@ class CoinKeeper:
         if self._is_locked(now):
             self._wait_for_lock(now)
             return
+        # nothing could take the place of an order for less than the venue takes now
+        is_patient = self._reason is not Reason.WAITING or self._is_stuck
         found = cover(
             self._sellable if self.holdings.coins.opened else 0,
             self._least(),
@@ -194,7 +221,7 @@ class CoinKeeper:
             is_selling=self._orders.is_working(EXIT),
             bid_ticks=math.floor(bid * self._setup.ticks_per_unit + 1e-6) if may_sell and bid > 0.0 else None,
             is_fresh=now - self._gone_at < _FRESH_NS,
-            is_overdue=self._reason is Reason.WAITING and now - self._since > _OVERDUE_NS,
+            is_overdue=not is_patient and now - self._since > _OVERDUE_NS,
         )
         if found.reason is not self._reason or found.step is not None:
             self._reason, self._since = found.reason, now
@@ -229,6 +256,8 @@ class CoinKeeper:
         leg = self._orders.leg(role)
         if leg is None:
             return None
+        if self._orders.has_new_grid and self._sellable < leg.open_lots <= self.holdings.lots:
+            leg = leg._replace(open_lots=self._sellable)  # more than could be sent again: it stays
         return leg._replace(is_adopted=leg.order_id in self._adopted and self._orders.has_price)
 
     def _carry_out(self, step: Pair | StopAlone | Sell | Drop | None) -> None:

@@ -24,6 +24,9 @@ class EntryCare(Protocol):
     def before_entry(self, pending: PendingEntry) -> bool:
         """An entry is about to be sent; False when it must not be."""
 
+    def before_add(self) -> bool:
+        """An addition is about to be sent; False when it must not be."""
+
 
 class EntryKeeper:
     """The entry under way of one strategy: `pending`, None when there is none. `gone` is the one whose order
@@ -180,7 +183,11 @@ class EntryKeeper:
             self._orders.price(stop_ticks),
             adding=True,
         )
-        if isinstance(verdict, Approved):
+        if isinstance(verdict, Refused):
+            return
+        if self.care is not None and not self.care.before_add():
+            self._journal.refusal(Refused("memory", 0.0, 1.0))
+        else:
             risk = verdict.risk_amount / verdict.quantity
             added = self._orders.lots(verdict.quantity)
             self._orders.market(ADD, approved.side, added, price=self._close, risk_per_unit=risk)

@@ -76,8 +76,9 @@ class Coins(msgspec.Struct):
 
     `cost` is quote currency paid for the open trade less what sales brought, fees in either asset counted,
     and `fees` what of it they were; `opened` when it was opened and `filled` when it was last filled (ns UTC,
-    0: flat). `last_trade` is the newest venue trade counted, `seen` the ids of the newest ones; `guesses` are
-    by order what was counted without the venue's trades.
+    0: flat). `last_trade` is the newest venue trade counted, `settled` which that was when the trade before
+    was told (None: not known), `seen` the ids of the newest ones; `guesses` are by order what was counted
+    without the venue's trades.
     """
 
     instrument: str
@@ -89,8 +90,22 @@ class Coins(msgspec.Struct):
     opened: int = 0
     filled: int = 0
     last_trade: int = -1
+    settled: int | None = None
     seen: list[str] = []
     guesses: dict[str, Guess] = {}
+
+    @property
+    def asked_after(self) -> int:
+        """After which of the venue's trades to ask for more: one before the newest may be unheard of.
+
+        Never before the oldest whose id is remembered: no trade must be counted twice.
+        """
+        known = self.settled
+        if known is None or (
+            len(self.seen) >= _REMEMBERED and not any(i.isdigit() and int(i) <= known for i in self.seen)
+        ):
+            return self.last_trade
+        return known
 
 
 class Holdings:
@@ -222,7 +237,7 @@ class Holdings:
         """The trade is over and its result told; what stays of the coins is the next one's, at `mark`."""
         coins = self.coins
         dust = coins.amount * mark
-        coins.cost, coins.opened, coins.fees = dust, 0, _NOTHING
+        coins.cost, coins.opened, coins.fees, coins.settled = dust, 0, _NOTHING, coins.last_trade
         coins.paid, coins.bought = dust, coins.amount
         for guess in coins.guesses.values():
             guess.is_told = True

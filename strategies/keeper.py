@@ -137,7 +137,7 @@ class TradeKeeper:
 
     def _add(self, opened: OpenTrade) -> None:
         """Ask for a scale-in: a share of what the entry filled, at the market."""
-        if self.entry.pending is not None or not self._orders.is_settled:
+        if self.entry.pending is not None or self._orders.is_working(ADD) or not self._orders.is_settled:
             # what is still on its way may close the position before the addition is there
             self._journal.refusal(Refused("orders_under_way", 0.0, 1.0))
             opened.plan = opened.plan._replace(adds=opened.plan.adds - 1)  # asked again at the next close
@@ -321,13 +321,13 @@ class TradeKeeper:
         is_counted = self._setup.live is not None and self.coins is None
         twice = self._found_before(event, slot.role, lots) if is_counted else 0
         lots -= twice if slot.role == ENTRY else 0  # an entry's lots were taken for its own then
-        is_entry = slot.role == ENTRY or (self._setup.live is not None and self._is_lost_entry(slot.role))
+        is_entry = slot.role == ENTRY or self._is_lost_entry(slot.role, event)
         if is_entry and pending is not None:
             pending.filled_lots += lots
             if opened is None:
                 self._open(pending, price, lots)
-        if slot.role in (ENTRY, ADD) and opened is not None and lots:
-            opened.grow(lots, abs(self.held_lots()) - lots, of_entry=slot.role == ENTRY)
+        if (is_entry or slot.role == ADD) and opened is not None and lots:
+            opened.grow(lots, abs(self.held_lots()) - lots, of_entry=is_entry)
         if slot.role == TARGET and opened is not None:
             opened.target_filled(slot.number, lots)
         if slot.role == ENTRY:
@@ -483,10 +483,12 @@ class TradeKeeper:
         if flat_bars is not None:
             self._flat_since = -flat_bars
 
-    def _is_lost_entry(self, role: str) -> bool:
+    def _is_lost_entry(self, role: str, event: Any) -> bool:
         """Whether a fill without a name, found by comparing positions, is that of the entry under way."""
-        pending = self.entry.pending
-        return not role and pending is not None and self.held_lots() * pending.approved.side > 0
+        pending, side = self.entry.pending, 1 if event.is_buy else -1
+        if role or pending is None or pending.approved.side != side:
+            return False
+        return self._setup.live is not None and self.held_lots() * side > 0
 
     def _now(self) -> int:
         return int(self._strategy.clock.timestamp_ns())

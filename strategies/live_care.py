@@ -14,6 +14,7 @@ from nautilus_trader.trading import Strategy
 from actors.alarms import alarm
 from actors.unkept import Unkept
 from configs.errors import RunFailedError
+from strategies.coin_keeper import LeftOver
 from strategies.entries import PendingEntry
 from strategies.journal import Journal
 from strategies.keeper import TradeKeeper
@@ -33,7 +34,7 @@ __all__ = ["LiveCare"]
 
 _LOOK_NS = 250_000_000
 _RETRY_NS = 1_000_000_000
-_RULES_NS = 8_000_000_000
+_RULES_NS, _STUCK_RULES_NS = 8_000_000_000, 2_000_000_000
 _MOST_FAILED_LOOKS, _FLATTEN_EVERY = 5, 4
 _MEMORY = "memory"
 _FILLING = (ENTRY, ADD, EXIT)
@@ -126,17 +127,18 @@ class LiveCare:
             coins.adopted(found)
             missed = coins.catch_up()
         held, memory = self._keeper.held_lots(), self._memory
-        flat_bars = None
-        if memory.flat_since is not None:
-            flat_bars = max(0, self._now() - memory.flat_since) // self._setup.bar_ns
         trade = None if held == 0 else self._trade_of(held)
-        self._keeper.resume(trade, flat_bars)
-        if held == 0 and memory.trade is None and memory.pending is not None and coins is None:
+        if held == 0 and memory.trade is not None:
+            memory.flat_since = self._flat_from(is_inside=True)  # in this bar at the latest
+        unheard = memory.pending if held == 0 and memory.trade is None and coins is None else None
+        if unheard is not None:
+            self._over_before_heard_of(unheard)
+        self._keeper.resume(trade, self._flat_bars())
+        if unheard is not None:
             # its fill may be heard of in a moment; the next look forgets it
             self._keeper.entry.pending = msgspec.structs.replace(
-                memory.pending, is_withdrawn=True, is_refused=False, is_taking=False
+                unheard, is_withdrawn=True, is_refused=False, is_taking=False
             )
-            self._over_before_heard_of(memory.pending)
         if held or found or memory.trade is not None:
             self._journal.action(
                 "adopt",
@@ -148,6 +150,16 @@ class LiveCare:
             )
         if held == 0 and memory.trade is not None:
             self._closed_while_away(memory.trade)
+
+    def _flat_bars(self) -> int | None:
+        """How many bars have closed since the last trade ended; None if there was none."""
+        since = self._memory.flat_since
+        return None if since is None else (self._now() - since) // self._setup.bar_ns
+
+    def _flat_from(self, *, is_inside: bool) -> int:
+        """The close from which bars count as flat after a trade that ends now: the last one, or the next of a
+        trade that ends inside a bar."""
+        return (self._now() // self._setup.bar_ns + is_inside) * self._setup.bar_ns
 
     def _left_side(self) -> int:
         """The side of what was open or under way when it was last written down; 0 without that."""
@@ -166,6 +178,7 @@ class LiveCare:
         if entered or is_unknown:
             approved, size = pending.approved, self._orders.size(entered or pending.lots)
             risk = approved.risk_amount
+            self._memory.flat_since = self._flat_from(is_inside=True)
             self.results.away(self._memory, approved.side, risk, size, is_doubtful=is_unknown)
 
     def _closed_while_away(self, trade: OpenTrade) -> None:
@@ -297,6 +310,7 @@ class LiveCare:
         if self._orders.renew_rules():
             if was_new:
                 self._journal.action("rules_as_planned")
+                self._keeper.protect()  # what the venue would not take waits for this
             return
         if was_new:
             return
@@ -307,7 +321,8 @@ class LiveCare:
     def _ask_rules(self) -> None:
         """Rules that changed may change back, which nothing else tells: what is held is served by them."""
         now = self._now()
-        if self._orders.has_new_grid and now - self._rules_at >= _RULES_NS:
+        pause = _RULES_NS if self.left_over is None else _STUCK_RULES_NS
+        if self._orders.has_new_grid and now - self._rules_at >= pause:
             self._rules_at = now
             self._strategy.request_instrument(self._setup.instrument.id)
 
@@ -337,7 +352,8 @@ class LiveCare:
         self._measure(held)
         memory, keeper = self._memory, self._keeper
         if memory.trade is not None and keeper.trade is None:
-            memory.flat_since = self._now()
+            is_inside = keeper.left is None or keeper.left.exit_reason is None
+            memory.flat_since = self._flat_from(is_inside=is_inside)
             if keeper.closed is not None:
                 closed, risk, reason = keeper.closed
                 self.results.closing(memory, closed.side, risk, reason)
@@ -391,10 +407,17 @@ class LiveCare:
         memory, intent = self._memory, self._permits.last_intent
         memory.pending, memory.last_intent = pending, intent
         memory.since = 0 if intent is None else intent[0]
+        is_kept = self.before_add()
+        if not is_kept:
+            memory.pending = None
+        return is_kept
+
+    def before_add(self) -> bool:
+        """An addition is about to be sent, and the plan has counted it: after a kill it must not be asked for
+        again. False when that could not be written down: then it must not be sent."""
         try:
             self.save(waits=True)
         except RunFailedError as error:
-            memory.pending = None
             self._not_kept(error)
             return False
         return True
@@ -431,16 +454,29 @@ class LiveCare:
         return self._memory.unsettled is not None
 
     @property
+    def left_over(self) -> LeftOver | None:
+        """On spot: what of the coins can neither be covered nor sold."""
+        return None if self._keeper.coins is None else self._keeper.coins.left_over
+
+    @property
+    def _is_stuck(self) -> bool:
+        left = self.left_over
+        return left is not None and left.is_all
+
+    @property
     def is_safe(self) -> bool:
-        """Whether no entry is under way and nothing held is without a working stop."""
+        """Whether no entry is under way and nothing held that can be covered is without a working stop."""
         held = self._keeper.held_lots()
         is_looked_after = self._orders.is_covered(held) if held else self._orders.is_idle
+        if not is_looked_after and self._is_stuck:
+            is_looked_after = self._orders.is_settled
         return self._keeper.entry.pending is None and is_looked_after
 
     @property
     def is_quiet(self) -> bool:
         """Whether it is safe, nothing is on its way out, and the result of what is over is told."""
         held, opened = self._keeper.held_lots(), self._keeper.trade
-        if held and opened is not None and opened.exit_reason is not None and self._setup.may_send:
+        is_leaving = opened is not None and opened.exit_reason is not None
+        if held and is_leaving and self._setup.may_send and not self._is_stuck:
             return False  # an exit sent at the very end would leave its stop behind
         return self.is_safe and (held != 0 or not self.awaits_result)

@@ -51,8 +51,8 @@ class LiveGate:
     def refuses(self) -> Refused | None:
         """Why no entry may be sent now; None when one may."""
         now = self._now()
-        reason = self._pauses.reason(now)
-        if reason is not None and reason != _STALE:
+        reason = self._pauses.reason(now, besides=_STALE)  # quotes may have come since the last look
+        if reason is not None:
             return Refused(reason, 0.0, 1.0)
         age = self._quote_age(now)
         if self._stale_ns is not None and age > self._stale_ns:

@@ -50,10 +50,9 @@ class Pauses:
             del self._until[reason]
         return gone
 
-    def reason(self, now: int) -> str | None:
-        """The gravest reason in force at `now`, None when entries may be sent."""
+    def reason(self, now: int, *, besides: str | None = None) -> str | None:
+        """The gravest reason in force at `now` (`besides` does not count), None when entries may be sent."""
         if self._for_good is not None:
             return self._for_good
-        if self._lasting:
-            return next(iter(self._lasting))
-        return next((reason for reason, until in self._until.items() if until > now), None)
+        timed = (reason for reason, until in self._until.items() if until > now)
+        return next((reason for reason in (*self._lasting, *timed) if reason != besides), None)

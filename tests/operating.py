@@ -2,18 +2,45 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from configs.errors import RunFailedError
 from configs.load import load_run
 from live.command import send
-from tests.live_nodes import Node, Rehearsal, until
+from tests.live_nodes import ROOT, Node, Rehearsal, until
 
-__all__ = ["ETH", "PATIENCE", "Samples", "ask", "members", "opened", "run_of", "sampled", "stop_names"]
+__all__ = [
+    "ETH",
+    "HANDING_OVER",
+    "PATIENCE",
+    "DyingNode",
+    "Samples",
+    "ask",
+    "members",
+    "opened",
+    "run_of",
+    "sampled",
+    "stop_names",
+]
 
 PATIENCE = 120.0
 ETH = "ETHUSDT-PERP.BINANCE"
+DYING = str(ROOT / "tests" / "dying_node.py")
+# the steps of a swap with the trade, and who has it after a kill there
+HANDING_OVER = {
+    "taken": "old",
+    "prepared": "old",
+    "plan_handed_on": "old",
+    "roster_unwritten": "old",
+    "roster_written": "new",
+    "old_removed": "new",
+    "new_not_added": "new",
+    "new_added": "new",
+    "replaced": "new",
+    "unanswered": "new",
+}
 
 
 def ask(state: Path, name: str, strategy: str | None = None, **values: str) -> dict[str, Any]:
@@ -65,6 +92,30 @@ def sampled(venue: Rehearsal) -> Iterator[Samples]:
     finally:
         samples.ended.set()
         samples.thread.join(PATIENCE)
+
+
+class DyingNode(Node):
+    """A node that ends itself at a step, once a command has been given."""
+
+    def __init__(self, run: Path, state: Path, venue: Rehearsal, step: str) -> None:
+        self.flag = state.with_name(f"flag-{step}")
+        super().__init__(run, state, venue, program=(DYING, step, str(self.flag)))
+
+    def until_dead(self, name: str, strategy: str | None, **values: str) -> None:
+        """Give a command, and wait for the end."""
+        self.flag.touch()
+        asking = threading.Thread(target=_ask, args=(self.state, name, strategy, values))
+        asking.start()
+        until(lambda: self.process.poll() is not None, f"{name}: the end", within=PATIENCE)
+        asking.join(PATIENCE)
+        assert self.process.poll() == -9, "".join(self.lines)
+
+
+def _ask(state: Path, name: str, strategy: str | None, values: dict[str, str]) -> None:
+    """Until it is carried out or the node has ended: a preflight or an order under way may refuse it."""
+    with suppress(RunFailedError):
+        while not send(state, name, strategy, values, within_secs=PATIENCE)["done"]:
+            continue
 
 
 def opened(venue: Rehearsal, node: Node) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from actors.risk_state import RiskMemory
@@ -13,15 +14,21 @@ from live.checks.local import check_disk, check_lock, check_models
 from live.checks.report import Context, Row, failed, ok, warned
 from live.checks.sentiment import check_sentiment
 from live.checks.warm_up import check_warm_up
+from live.operate.roster import commanded, trade_path
 from live.prepare import GUARD_FILE
 from live.venue.errors import VenueRequestError
 from live.venue.spot_client import SpotClient
 from strategies.assembly import coins_file, trade_file
 from strategies.holdings import Coins
+from strategies.memory import TradeMemory
 
 __all__ = ["SPOT_CHECKS"]
 
 _NEEDED = ("MARKET", "LIMIT_MAKER", "STOP_LOSS")
+_FORSAKEN_ADVICE = (
+    "call the strategy so again, or close its trade under that name first; with --adopt who trades that "
+    "symbol now sells them at the market"
+)
 
 
 def _client(context: Context) -> SpotClient:
@@ -67,7 +74,8 @@ def check_symbols(context: Context) -> Row:
 
 
 def check_coins(context: Context) -> Row:
-    """The books of what is held agree with the account, and every open order is the node's own."""
+    """The books of what is held agree with the account, every open order is the node's own, and nobody holds
+    coins whom the run does not have."""
     client, found = _client(context), []
     account = client.account()
     for strategy in context.run.strategies:
@@ -86,7 +94,40 @@ def check_coins(context: Context) -> Row:
             advice = "cancel them, or give --adopt: then the node does"
             return failed("coins", f"{symbol}: {len(strange)} open orders are not the node's", advice)
         found.append(f"{symbol} {held} of {total} {base}")
+    if forsaken := _forsaken(context, client):
+        told = "; ".join(forsaken)
+        if context.setup.adopt:
+            return warned("coins", told, "who trades that symbol now sells them; without anybody they stay")
+        return failed("coins", told, _FORSAKEN_ADVICE)
     return ok("coins", f"held by the node's book: {', '.join(found)}")
+
+
+def _forsaken(context: Context, client: SpotClient) -> list[str]:
+    """What is held under names that the run does not have: of a strategy that was renamed, or taken out.
+
+    Of an expected trade the book may be under another name: of who is to be replaced now, or a copy that a
+    kill in the middle of that has left.
+    """
+    folder, found = context.setup.folder, []
+    own = {strategy.label for strategy in context.run.strategies} | commanded(folder)
+    for path in sorted(folder.glob("coins-*.json")):
+        label = path.stem.removeprefix("coins-")
+        book = StateFile(path, Coins).read()
+        if label in own or book is None or symbol_of(book.instrument) in context.setup.expected:
+            continue
+        if not _is_open(folder, label, book):
+            continue
+        rules = client.rules(symbol_of(book.instrument))
+        held = _held(client, rules.symbol, rules.base, book)
+        if held >= rules.least(client.last_price(rules.symbol)):
+            found.append(f"{held} {rules.base} are held by '{label}', which the run file does not have")
+    return found
+
+
+def _is_open(folder: Path, label: str, book: Coins) -> bool:
+    """Whether a trade is open by the book, or an entry may have filled that it has not heard of."""
+    memory = StateFile(trade_path(folder, label), TradeMemory).read()
+    return book.opened != 0 or (memory is not None and memory.pending is not None)
 
 
 def _held(client: SpotClient, symbol: str, base: str, book: Coins | None) -> Decimal:
@@ -94,7 +135,7 @@ def _held(client: SpotClient, symbol: str, base: str, book: Coins | None) -> Dec
     if book is None:
         return Decimal(0)
     held = book.amount
-    for fill in client.own_fills(symbol, book.last_trade):
+    for fill in client.own_fills(symbol, book.asked_after):
         if fill.trade_id not in book.seen and fill.order not in book.guesses:
             held += fill.quantity if fill.is_buy else -fill.quantity
             held -= fill.fee if fill.fee_asset == base else 0

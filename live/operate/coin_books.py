@@ -42,7 +42,7 @@ def begin_book(folder: Path, label: str, instrument: str, newest: int | None) ->
     found = [(path, StateFile(path, Coins).read()) for path in sorted(folder.glob("coins-*.json"))]
     books = [(path, book) for path, book in found if book is not None and book.instrument == instrument]
     latest = max((book for _, book in books), key=lambda book: book.last_trade, default=None)
-    own.write(latest or Coins(instrument, last_trade=newest), waits=True)
+    own.write(latest or Coins(instrument, last_trade=newest, settled=newest), waits=True)
     for path, _ in books:
         if path != own.path:
             StateFile(path, Coins).remove()

@@ -19,7 +19,7 @@ from configs.errors import ConfigError
 from configs.load import config_hash
 from configs.schema import LiveConfig, ModelConfig, RunConfig, StrategyConfig
 
-__all__ = ["ROSTER_FILE", "Bundles", "Roster", "RosterBook", "trade_path"]
+__all__ = ["ROSTER_FILE", "Bundles", "Roster", "RosterBook", "commanded", "trade_path"]
 
 ROSTER_FILE = "roster.json"
 
@@ -201,6 +201,12 @@ def _forget_others(folder: Path, stored: Roster) -> None:
         book = books[path]
         if book is not None and book.instrument in kept:
             path.unlink()
+
+
+def commanded(folder: Path) -> set[str]:
+    """The strategies as commands have left them, by label; none where no command has changed any."""
+    stored = StateFile(folder / ROSTER_FILE, Roster).read()
+    return set() if stored is None else set(map(_label, stored.strategies))
 
 
 def trade_path(folder: Path, label: str) -> Path:

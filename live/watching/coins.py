@@ -98,7 +98,7 @@ class CoinWatchdog(Looker[SpotClient, CoinCover]):
             return book.coins
         holdings = Holdings(symbol, rules.base, rules.quote, rules.step, None)
         holdings.coins = book.coins if written is None else written
-        fills = self.client.own_fills(symbol, holdings.coins.last_trade)
+        fills = self.client.own_fills(symbol, holdings.coins.asked_after)
         holdings.catch_up(fills, lambda: self.client.last_price(symbol))
         book.coins, book.known = holdings.coins, known
         if written is None and book.coins.opened and holdings.lots * rules.step < self._least(rules):

@@ -1,61 +1,31 @@
 """kill -9 at every step of an operator's command: one owner of the position, its stop, nothing done twice."""
 
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from configs.errors import RunFailedError
 from live.command import send
-from tests.live_nodes import ROOT, Node, Rehearsal, rehearsal, run_file, until
-from tests.operating import ETH, PATIENCE, members, opened, run_of, sampled, stop_names
+from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
+from tests.operating import (
+    ETH,
+    HANDING_OVER,
+    PATIENCE,
+    DyingNode,
+    members,
+    opened,
+    run_of,
+    sampled,
+    stop_names,
+)
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
 
-DYING = str(ROOT / "tests" / "dying_node.py")
 TRANCHES = [{"pct": 20.0, "close_pct": 50.0}, {"pct": 30.0, "close_pct": 25.0}]
 FAR: dict[str, Any] = {
     "stop": {"pct": 10.0},
     "targets": {"tranches": TRANCHES},
 }
-HANDING_OVER = {
-    "taken": "old",
-    "prepared": "old",
-    "plan_handed_on": "old",
-    "roster_unwritten": "old",
-    "roster_written": "new",
-    "old_removed": "new",
-    "new_not_added": "new",
-    "new_added": "new",
-    "replaced": "new",
-    "unanswered": "new",
-}
-
-
-class _Dying(Node):
-    """A node that ends itself at a step, once a command has been given."""
-
-    def __init__(self, run: Path, state: Path, venue: Rehearsal, step: str) -> None:
-        self.flag = state.with_name(f"flag-{step}")
-        super().__init__(run, state, venue, program=(DYING, step, str(self.flag)))
-
-    def until_dead(self, name: str, strategy: str | None, **values: str) -> None:
-        """Give a command, and wait for the end."""
-        self.flag.touch()
-        asking = threading.Thread(target=_ask, args=(self.state, name, strategy, values))
-        asking.start()
-        until(lambda: self.process.poll() is not None, f"{name}: the end", within=PATIENCE)
-        asking.join(PATIENCE)
-        assert self.process.poll() == -9, "".join(self.lines)
-
-
-def _ask(state: Path, name: str, strategy: str | None, values: dict[str, str]) -> None:
-    """Until it is carried out or the node has ended: a preflight or an order under way may refuse it."""
-    with suppress(RunFailedError):
-        while not send(state, name, strategy, values, within_secs=PATIENCE)["done"]:
-            continue
 
 
 def _facts(venue: Rehearsal) -> tuple[Any, ...]:
@@ -77,7 +47,7 @@ def test_a_swap_with_the_trade_survives_a_kill_at_every_step(tmp_path: Path) -> 
     owner, facts, before = "momentum", None, ""
     with rehearsal(speed=30) as venue:
         for step, expected in HANDING_OVER.items():
-            with _Dying(run, state, venue, step) as node:
+            with DyingNode(run, state, venue, step) as node:
                 if facts is None:
                     opened(venue, node)
                     facts = _facts(venue)
@@ -110,7 +80,7 @@ def test_a_swap_that_closes_first_survives_a_kill(tmp_path: Path, step: str) -> 
     run, state = run_file(tmp_path, **FAR), tmp_path / "state"
     heir = run_file(tmp_path, file="heir.yaml", name="heir", **FAR)
     with rehearsal() as venue:
-        with _Dying(run, state, venue, step) as node:
+        with DyingNode(run, state, venue, step) as node:
             opened(venue, node)
             with sampled(venue) as samples:
                 node.until_dead("swap", "momentum", run=run_of(heir), positions="close")
@@ -137,7 +107,7 @@ def test_an_addition_survives_a_kill(tmp_path: Path, step: str) -> None:
     run, state = run_file(tmp_path, **FAR), tmp_path / "state"
     eth = run_file(tmp_path, file="eth.yaml", name="eth", instrument=ETH, **FAR)
     with rehearsal(symbols="BTCUSDT,ETHUSDT") as venue:
-        with _Dying(run, state, venue, step) as node:
+        with DyingNode(run, state, venue, step) as node:
             opened(venue, node)
             facts = _on_btc(venue)
             node.until_dead("add", None, run=run_of(eth))
@@ -159,7 +129,7 @@ def test_a_removal_survives_a_kill(tmp_path: Path, step: str) -> None:
     run, state = run_file(tmp_path, **FAR), tmp_path / "state"
     eth = run_file(tmp_path, file="eth.yaml", name="eth", instrument=ETH, **FAR)
     with rehearsal(symbols="BTCUSDT,ETHUSDT") as venue:
-        with _Dying(run, state, venue, step) as node:
+        with DyingNode(run, state, venue, step) as node:
             opened(venue, node)
             assert _ask_done(state, "add", run=run_of(eth))
             with sampled(venue) as samples:

@@ -1,10 +1,8 @@
 """A live node on the spot rehearsal: entry, one list for all coins, target or stop, kill -9, faults."""
 
-import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
 
 import pytest
 import yaml
@@ -13,18 +11,21 @@ from live.command import send
 from tests.live_nodes import Node, Rehearsal, until
 from tests.operating import ask, members, run_of
 from tests.spot_nodes import (
-    START,
+    DUST,
+    Looks,
+    assert_listed,
+    assert_money,
     assets,
+    enter,
+    eth_file,
     open_orders,
     spot_rehearsal,
     spot_run_file,
     trades_told,
-    wait_covered,
+    until_over,
 )
 
 pytestmark = pytest.mark.slow
-
-DUST = Decimal("0.0001")
 
 
 @pytest.fixture
@@ -36,36 +37,6 @@ def venue() -> Iterator[Rehearsal]:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return spot_run_file(tmp_path)
-
-
-def enter(node: Node, venue: Rehearsal) -> None:
-    """Provoke the first entry, unless the first bar has been signal enough, and wait for its cover."""
-    node.until_trading()
-    venue.jump(1)
-    wait_covered(node)
-
-
-def assert_listed(venue: Rehearsal) -> None:
-    """All coins but dust are offered by one list of a target and a stop."""
-    orders, (free, locked) = open_orders(venue), assets(venue)["BTC"]
-    assert set(orders) == {"LIMIT_MAKER", "STOP_LOSS"}
-    assert {Decimal(order["quantity"]) for order in orders.values()} == {locked}
-    assert orders["LIMIT_MAKER"]["list_id"] == orders["STOP_LOSS"]["list_id"]
-    assert free < Decimal("0.00002")
-
-
-def until_over(node: Node, venue: Rehearsal, trades: int = 1) -> None:
-    until(lambda: len(trades_told(node)) >= trades or node.process.poll() is not None, "the end of the trade")
-    assert node.process.poll() is None, "".join(node.lines)
-    until(lambda: not open_orders(venue) or assets(venue)["BTC"][1] > 0, "no orphan")
-
-
-def assert_money(node: Node, venue: Rehearsal) -> None:
-    """What the node says it has earned is what the account has more, dust at the last sale's price."""
-    told = sum(trade["pnl"] for trade in trades_told(node))
-    cash, coins = sum(assets(venue)["USDT"]), sum(assets(venue)["BTC"])
-    assert coins < DUST
-    assert abs(told - float(cash - START)) < float(coins) * 70_000 + 0.01
 
 
 @pytest.mark.parametrize(("percent", "reason"), [(8.0, "target"), (-4.0, "stop")])
@@ -117,6 +88,24 @@ def test_what_sold_while_the_node_was_dead_is_booked_at_the_start(
         assert trades_told(node)[-1]["exit_reason"] == "while_away"
         assert_money(node, venue)
         assert node.end() == 0
+
+
+def test_a_strategy_that_was_renamed_while_coins_are_held_is_refused_or_adopts(
+    run: Path, venue: Rehearsal, tmp_path: Path
+) -> None:
+    state, renamed = tmp_path / "state", spot_run_file(tmp_path, file="renamed.yaml", name="renamed")
+    with Node(run, state, venue) as node:
+        enter(node, venue)
+        node.kill()
+    offered = open_orders(venue)
+    with Node(renamed, state, venue) as node:
+        assert node.process.wait(60) == 2
+        until(lambda: "held by 'momentum'" in " ".join(node.lines), "the reason")
+    assert open_orders(venue) == offered
+    with Node(renamed, state, venue, "--adopt", "--set", "strategies.0.time.cool_off_bars=500") as node:
+        node.until_trading()
+        until(lambda: sum(assets(venue)["BTC"]) < DUST and not open_orders(venue), "sold")
+        assert node.end() == 0, "".join(node.lines)
 
 
 def test_a_node_that_is_to_end_flat_takes_the_list_back_and_sells(
@@ -201,36 +190,6 @@ def test_fills_in_slices_end_in_one_list_for_all(run: Path, venue: Rehearsal, tm
 # -- commands ----------------------------------------------------------------------------------------------
 
 
-class Looks:
-    """The venue's books again and again: how often coins were held, and how often without a stop."""
-
-    def __init__(self, venue: Rehearsal) -> None:
-        self.held, self.bare = 0, 0
-        self.names: set[frozenset[str]] = set()
-        self._venue = venue
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join(60)
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.01):
-            ledger = self._venue.ledger()
-            coins = sum(
-                Decimal(a["free"]) + Decimal(a["locked"]) for a in ledger["assets"] if a["asset"] == "BTC"
-            )
-            if coins > DUST:
-                self.held += 1
-                self.bare += not any(o["type"] == "STOP_LOSS" for o in ledger["open_orders"])
-                self.names.add(frozenset(o["client_order_id"] for o in ledger["open_orders"]))
-
-
 def heir_file(folder: Path, name: str = "heir") -> Path:
     return spot_run_file(folder, file=f"{name}.yaml", name=name)
 
@@ -297,10 +256,7 @@ def test_a_successor_that_fails_leaves_everything_to_the_old_one(
 
 def test_a_strategy_joins_and_leaves_beside_another(tmp_path: Path) -> None:
     state, run = tmp_path / "state", spot_run_file(tmp_path)
-    eth = spot_run_file(tmp_path, file="eth.yaml", name="eth")
-    text = yaml.safe_load(eth.read_text())
-    text["strategies"][0]["instrument"] = "ETHUSDT.BINANCE"
-    eth.write_text(yaml.safe_dump(text))
+    eth = eth_file(tmp_path)
 
     def of_eth(venue: Rehearsal) -> set[str]:
         return {o["type"] for o in venue.ledger()["open_orders"] if o["symbol"] == "ETHUSDT"}

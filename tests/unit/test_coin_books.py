@@ -17,7 +17,7 @@ def test_a_new_book_begins_after_the_accounts_newest_trade(tmp_path: Path) -> No
     begin_book(tmp_path, "one", BTC, 41)
     book = book_of(tmp_path, "one").read()
     assert book is not None
-    assert (book.instrument, book.last_trade, book.amount) == (BTC, 41, 0)
+    assert (book.instrument, book.last_trade, book.asked_after, book.amount) == (BTC, 41, 41, 0)
 
 
 def test_there_are_none_where_positions_are_no_coins(tmp_path: Path) -> None:

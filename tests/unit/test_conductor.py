@@ -8,11 +8,13 @@ import pytest
 
 from live import conductor
 from live.conductor import Conductor
+from strategies.coin_keeper import LeftOver
 
 QUIET = {
     "is_safe": True,
     "is_quiet": True,
     "is_holding": False,
+    "left_over": None,
     "awaits_result": False,
     "result": None,
     "venue_amount": None,
@@ -108,6 +110,23 @@ def test_a_rest_that_no_strategy_knows_is_waited_for_and_told(monkeypatch: pytes
     secs, outcome, texts = _end(monkeypatch, _strategy(), left={"BTCUSDT": Decimal("0.004")})
     assert (secs, outcome) == (15, "unsettled")
     assert texts[0] == "the venue holds 0.004 BTCUSDT that no order of this node reaches: close it there"
+
+
+@pytest.mark.parametrize("at_end", ["keep", "flatten"])
+def test_coins_that_no_order_takes_are_told_and_no_reason_to_fail(
+    monkeypatch: pytest.MonkeyPatch, at_end: str
+) -> None:
+    stuck = _strategy(**HELD, left_over=LeftOver(0.007, 7.0, is_all=True))
+    secs, outcome, texts = _end(monkeypatch, stuck, at_end)
+    assert (secs, outcome) == (0, "flat")
+    assert len(texts) == 1
+    assert "0.007 coins worth 7.00 stay as dust" in texts[0]
+
+
+def test_coins_beside_which_some_stay_are_held_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    partly = _strategy(**HELD, left_over=LeftOver(0.007, 7.0, is_all=False))
+    assert _end(monkeypatch, partly)[:2] == (0, "protected")
+    assert _end(monkeypatch, partly, "flatten")[:2] == (15, "unsettled")
 
 
 def test_a_result_that_is_owed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

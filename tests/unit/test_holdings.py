@@ -162,6 +162,34 @@ def test_the_venues_trade_of_a_fill_that_was_inferred_is_not_counted_again(tmp_p
     assert again.filled(BUY._replace(trade_id="13", order="10"), NEVER)
 
 
+def test_a_fill_that_was_lost_before_one_that_was_heard_is_asked_for_at_the_start(tmp_path: Path) -> None:
+    held = holdings(tmp_path / "coins.json")
+    held.filled(BUY, NEVER)
+    held.filled(sale("0.00999", 61_000), NEVER)
+    held.close(Decimal(61_000))
+    heard, lost = BUY._replace(trade_id="4", ts=4), BUY._replace(trade_id="3", ts=3)
+    held.filled(heard, NEVER)
+    again = holdings(tmp_path / "coins.json")
+    assert again.coins.asked_after == 2
+    assert again.catch_up([lost, heard], lambda: NEVER) == 1
+    assert again.amount == Decimal("0.01998")
+
+
+def test_no_trade_is_asked_for_whose_id_is_forgotten() -> None:
+    held = holdings()
+    held.filled(BUY, NEVER)
+    held.close(Decimal(60_000))
+    for number in range(2, 513):
+        held.filled(sale("0.00001", 61_000, str(number)), NEVER)
+    assert held.coins.asked_after == 1
+    held.filled(sale("0.00001", 61_000, "513"), NEVER)
+    assert held.coins.asked_after == 513  # the id of the first is not remembered any more
+
+
+def test_a_book_that_does_not_say_since_when_it_counts_asks_for_what_is_new() -> None:
+    assert Coins("BTCUSDT.BINANCE", last_trade=41).asked_after == 41
+
+
 def test_no_more_is_held_than_the_account_has() -> None:
     held = holdings()
     held.filled(BUY, NEVER)

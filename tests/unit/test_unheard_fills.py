@@ -111,6 +111,43 @@ def test_of_an_entry_that_seemed_to_have_filled_nothing_it_opens_the_trade_as_pl
     assert [(order.closes, order.trigger_price.as_double()) for order in bench.sent[1:]] == [(True, 980.0)]
 
 
+def _found(bench: Bench, quantity: float, *, is_buy: bool) -> None:
+    """The engine has compared positions: a fill without an order's name."""
+    nameless: Any = SimpleNamespace(client_order_id=ClientOrderId("nobody-knows"), is_buy=is_buy)
+    bench.held = round(bench.held + (quantity if is_buy else -quantity), 3)
+    bench.fill(nameless, quantity, OrderStatus.PARTIALLY_FILLED)
+
+
+def test_a_later_part_of_an_entry_that_only_the_positions_show_is_in_its_targets() -> None:
+    bench = Bench(held=0.0)
+    _begun(bench)
+    bench.keeper.entry.pending = PendingEntry(APPROVED, ((0.02, 0.6),), 75)
+    bench.desk.market("entry", 1, 75)
+    (entry,) = bench.sent
+    bench.held = 0.05
+    bench.fill(entry, 0.05, OrderStatus.PARTIALLY_FILLED)
+    opened = bench.keeper.trade
+    assert opened is not None
+    _found(bench, 0.025, is_buy=True)
+    assert (opened.entry_lots, [rung.lots for rung in opened.rungs]) == (75, [45])
+    bench.fill(entry, 0.025)  # told after all
+    assert (opened.entry_lots, [rung.lots for rung in opened.rungs]) == (75, [45])
+
+
+def test_what_the_positions_show_to_be_sold_is_no_part_of_an_entry() -> None:
+    bench = Bench(held=0.0)
+    _begun(bench)
+    bench.enter(75)
+    (entry,) = bench.sent
+    bench.held = 0.05
+    bench.fill(entry, 0.05, OrderStatus.PARTIALLY_FILLED)
+    _found(bench, 0.02, is_buy=False)
+    opened, pending = bench.keeper.trade, bench.keeper.entry.pending
+    assert opened is not None
+    assert pending is not None
+    assert (opened.entry_lots, pending.filled_lots) == (50, 50)
+
+
 # -- the end of a position ---------------------------------------------------------------------------------
 
 
