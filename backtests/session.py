@@ -287,8 +287,16 @@ def _funding(
             if run.venue.funding == "required":
                 raise DataError(f"{what}; ingest or download them (kind funding), or set venue.funding=off")
             warnings.append(f"{what}: funding of that time is not charged")
-        schedules[name] = funding_schedule(stored, bars[name], catalog.mark(name, "8h"))
+        schedules[name] = funding_schedule(stored, bars[name], _marks(catalog, name, period))
     return schedules, warnings
+
+
+def _marks(catalog: Catalog, name: str, period: tuple[int, int]) -> BarColumns:
+    """Mark prices by their time; those by the minute, as a node keeps them of settlements, count first."""
+    parts = [catalog.mark(name, "8h"), catalog.mark(name, "1m", period[0] - MINUTE_NS, period[1])]
+    both = BarColumns.join(parts)
+    order = np.argsort(both.ts_event, kind="stable")
+    return BarColumns(*(getattr(both, field)[order] for field in BarColumns.__slots__))
 
 
 def _data_hash(

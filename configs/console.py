@@ -13,11 +13,12 @@ from typer.exceptions import TyperException
 
 from configs.errors import SextantError
 
-__all__ = ["command_app", "emit_json", "err", "err_line", "out", "run_app", "status"]
+__all__ = ["command_app", "emit_json", "err", "err_line", "out", "out_line", "run_app", "status"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 _INTERRUPTED = 130
+_BEHIND_SECS = 1.0
 _LONGEST_LINE = 1_000  # characters: a pipe with room takes as much without waiting
 
 
@@ -61,20 +62,30 @@ def err_line(text: str, *, style: str | None = None) -> None:
     A reader that is gone is no reason to fail, one that does not read (a stopped terminal, a full pipe) is
     none to wait for. rich itself would end the process for the first, by SystemExit.
     """
-    with err.capture() as line:
-        err.print(" ".join(text.split())[:_LONGEST_LINE], style=style, markup=False, highlight=False)
+    _line(err, text, style, 0.0)
+
+
+def out_line(text: str) -> None:
+    """One line on stdout, as `err_line`; a reader that is behind is waited for, but not for long."""
+    _line(out, text, None, _BEHIND_SECS)
+
+
+def _line(console: Console, text: str, style: str | None, wait_secs: float) -> None:
+    with console.capture() as line:
+        console.print(" ".join(text.split())[:_LONGEST_LINE], style=style, markup=False, highlight=False)
     with suppress(OSError):
-        if _takes_a_line(err.file):
-            err.file.write(line.get())
-            err.file.flush()
+        if _takes_a_line(console.file, wait_secs):
+            console.file.write(line.get())
+            console.file.flush()
 
 
-def _takes_a_line(file: IO[str]) -> bool:
+def _takes_a_line(file: IO[str], wait_secs: float) -> bool:
     try:
         number = file.fileno()
     except OSError:  # no file of the system's: nobody can keep it waiting
         return True
-    return bool(select.select([], [number], [], 0)[1])
+    # rich has a file of its own, with the number -1, where the process was started without one
+    return number < 0 or bool(select.select([], [number], [], wait_secs)[1])
 
 
 def emit_json(payload: Any) -> None:

@@ -177,7 +177,7 @@ def _fate(path: Path, name: str) -> str:
         path.unlink()
     except FileNotFoundError:
         return f"it had taken '{name}': look at its status before asking again"
-    return f"'{name}' was taken back, nothing was done"
+    return f"'{name}' was taken back, nothing was done (a node that still starts answers once it trades)"
 
 
 def is_running(state: Path) -> bool:

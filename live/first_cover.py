@@ -22,7 +22,7 @@ import msgspec
 
 from actors.state_file import StateFile
 from catalog.instruments import symbol_of
-from configs.console import out
+from configs.console import out_line
 from configs.errors import DataError
 from configs.schema import RunConfig
 from live.operate.roster import trade_path
@@ -146,7 +146,7 @@ class FirstCover:
             self._note(trade, action="first_stop_failed", order=name, reason=str(error))
             raise
         text = f"{trade.symbol}: {cover.text}: a stop placed at {level:f} before the start goes on"
-        out.print(text, markup=False, highlight=False)
+        out_line(text)
 
     def _note(self, trade: _Remembered, **detail: Any) -> None:
         line = {"ts": time.time_ns(), "component": "first_cover", "instrument": trade.instrument}

@@ -26,6 +26,7 @@ from configs.load import load_run
 from configs.schema import RunConfig
 from live.consent import need_terminal
 from live.first_cover import FirstCover
+from live.folder_kind import check_kind
 from live.operate.roster import RosterBook
 from live.options import AtEnd, NodeOptions
 from live.venues import Venue, VenueKind, check_venue, find_venue, is_there
@@ -81,6 +82,7 @@ def main(
     )
     _check_asked(run, options)
     with _locked(options.folder):
+        check_kind(options.folder, kind)
         book = RosterBook(options.folder, run, forget=forget)
         with FirstCover(book.run, _covered_at(run, options), options.folder) as cover:
             if not options.asks:
@@ -107,12 +109,17 @@ def _check_asked(run: RunConfig, options: NodeOptions) -> None:
         raise ConfigError("--at-end flatten closes positions, and without --trade no order is sent")
     if is_there(run, options.kind):
         find_venue(run, options.kind)  # what is wrong with it is told before anything takes long
+        if options.speed != 1.0:
+            raise ConfigError("--speed is of a rehearsal that the node starts itself; this venue has its own")
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """The state folder for this process alone; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"--state {folder}: there is a file in the way; name a folder") from error
     with (folder / "lock").open("ab") as file:
         _seize(file, folder)
         yield
@@ -139,7 +146,7 @@ def _leave_at_once() -> NoReturn:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     atexit._run_exitfuncs()  # what is still on its way to the disk
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: started without
         with suppress(OSError):  # nobody reads it any more
             stream.flush()
     os._exit(code)

@@ -17,13 +17,15 @@ from actors.forecaster import ForecastSpec
 from actors.guard import Guard
 from catalog.instruments import symbol_of
 from catalog.synthetic import ensure_synthetic
-from configs.console import out, status
+from configs.console import out_line, status
 from configs.errors import ConfigError, RunFailedError
 from configs.schema import RunConfig
 from live.conductor import Conductor
 from live.connect import build_node
 from live.consent import seek_consent
 from live.first_cover import FirstCover
+from live.folder_kind import note_kind
+from live.heartbeat import Heartbeat
 from live.operate.crew import Crew
 from live.operate.operations import Operations
 from live.operate.roster import RosterBook
@@ -86,7 +88,7 @@ def _current(book: RosterBook) -> RunConfig:
     check_strategies(book.run)
     if book.is_changed:
         names = ", ".join(strategy.label for strategy in book.run.strategies)
-        out.print(f"strategies as commands have left them: {names}", markup=False, highlight=False)
+        out_line(f"strategies as commands have left them: {names}")
     return book.run
 
 
@@ -103,9 +105,10 @@ def _trade(
     if not options.asks:
         cover.look()
     _check(run, specs, outside, venue, options)
+    note_kind(options.folder, options.kind)
     cover.look()
     client = client_of(venue)
-    records = Records(run, options.folder)
+    records = Records(run, options.folder, client)
     cover.tell_to(records.put)
     with _closing(records, client):
         parts = make_parts(
@@ -121,9 +124,11 @@ def _trade(
         )
         outcome, unkept = _run(book, venue, parts, records, specs, outside, cover, signals, options)
         parts.pool.shutdown(wait=False, cancel_futures=True)
-    out.print(f"stopped: {outcome}", markup=False, highlight=False)
+    if outcome != "unsettled":
+        Heartbeat(options.folder).end(outcome)
+    out_line(f"stopped: {outcome}")
     if venue.is_paper and outcome == "protected":
-        out.print("paper: what is open ends here, without a result", markup=False, highlight=False)
+        out_line("paper: what is open ends here, without a result")
     _tell_failed(outcome, unkept, records.lost)
 
 
@@ -174,7 +179,7 @@ def _check(run: RunConfig, specs: Specs, outside: Outside, venue: Venue, options
             raise ConfigError(f"the node does not start: {', '.join(report.failures)} (see the table above)")
         for row in report.rows:
             if row.outcome == "warned":
-                out.print(f"warning: {row.check}: {row.found}: {row.advice}", markup=False, highlight=False)
+                out_line(f"warning: {row.check}: {row.found}: {row.advice}")
         if options.kind is VenueKind.LIVE and options.may_enter:
             seek_consent(client, venue.key, symbol_of(run.instruments[0]), ask=options.asks)
 
@@ -204,7 +209,7 @@ def _run(
     policy = carry_on(assembly, components)
     crew = Crew(run, assembly, traders, parts.feeds, specs, options.folder / GUARD_FILE, policy)
     crew.serve(control, watchers)
-    out.print(f"trading {', '.join(run.instruments)} on {venue.http}", markup=False, highlight=False)
+    out_line(f"trading {', '.join(run.instruments)} on {venue.http}, its folder is {options.folder}")
     signals.arm()
     with _workshop(venue, records, outside, options) as workshop:
         control.serve(Operations(book, crew, control, workshop, conductor, _facts(run, venue)))
@@ -277,8 +282,8 @@ def _actors(
     options: NodeOptions,
 ) -> tuple[Conductor, tuple[Any, ...]]:
     """What is added to a node beside the run's own components: the conductor, and all of them."""
-    heartbeat = options.folder / "heartbeat"
-    heartbeat.touch()
+    heartbeat = Heartbeat(options.folder)
+    heartbeat.begin()
     sweeps = options.may_enter and not venue.is_paper and not venue.is_spot  # without --trade nothing is sent
     sweeper = Sweeper(lambda: traders, client_of(venue)) if sweeps else None
     conductor = Conductor(
@@ -287,7 +292,7 @@ def _actors(
         node.handle().stop,
         at_end=options.at_end.value,
         secs=options.secs,
-        beat=lambda: os.utime(heartbeat),
+        beat=heartbeat.beat,
         greet=assembly.guard.repeat,
         sweeper=sweeper,
     )
@@ -322,6 +327,6 @@ def _facts(run: RunConfig, venue: Venue) -> dict[str, Any]:
 
 
 def _tell_differences() -> None:
-    out.print("paper: live market, orders filled by the engine's sandbox; unlike the venue:", highlight=False)
+    out_line("paper: live market, orders filled by the engine's sandbox; unlike the venue:")
     for line in DIFFERENCES:
-        out.print(f"- {line}", markup=False, highlight=False)
+        out_line(f"- {line}")

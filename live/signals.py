@@ -7,15 +7,17 @@ protect what it fills; under `nohup` the node goes on.
 """
 
 import os
+import select
 import signal
-import sys
 import threading
+from contextlib import suppress
 
 __all__ = ["Signals", "block_signals", "unblock_signals"]
 
 _HANGUP = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
 _STOPPING = (signal.SIGTERM, signal.SIGINT, *_HANGUP)
 _INTERRUPTED = 130
+_STDERR = 2
 
 
 def block_signals() -> None:
@@ -45,7 +47,13 @@ class Signals:
         while True:
             number = signal.sigwait(_STOPPING)
             if not self._is_armed.is_set():
-                sys.stderr.write("error: interrupted before anything was traded\n")
-                sys.stderr.flush()
+                _say(b"error: interrupted before anything was traded\n")
                 os._exit(_INTERRUPTED)
             self.reason = self.reason or signal.Signals(number).name
+
+
+def _say(line: bytes) -> None:
+    """On stderr, where somebody reads it: without this thread no signal would ever be heard again."""
+    with suppress(OSError):
+        if select.select([], [_STDERR], [], 0)[1]:
+            os.write(_STDERR, line)

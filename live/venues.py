@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from nautilus_trader.adapters.binance import BinanceEnvironment
 from pydantic import SecretStr
@@ -22,6 +22,7 @@ REHEARSAL_SEED = 7
 # belong to the same systems: fstream.binance.com and ws-fapi.binance.com, fstream.binancefuture.com and
 # testnet.binancefuture.com.
 _HTTP = {"testnet": "https://demo-fapi.binance.com", "live": "https://fapi.binance.com"}
+_NOT_REAL = ("demo-", "testnet.")  # of Binance's hosts; the others of the testnet are another domain's
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -80,6 +81,8 @@ def _addresses(live: LiveConfig, kind: VenueKind) -> tuple[str, str | None, str 
     if http is not None and None not in wanted:
         for address in (http, ws, ws_trading):
             _refuse_in_clear(address)
+            if kind is VenueKind.TESTNET:
+                _refuse_real(address)
         return http, ws, ws_trading
     names = "base_url_http and base_url_ws" + (", base_url_ws_trading" if len(wanted) > 2 else "")
     if any(url is not None for url in (http, ws, ws_trading)):
@@ -93,11 +96,29 @@ def _refuse_in_clear(address: str | None) -> None:
     """Keys and orders cross no network unencrypted."""
     if address is None:
         return
-    parts = urlsplit(address)
+    parts = _split(address)
     if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
-        raise ConfigError(f"live: '{address}' is no address; write it like https://host or wss://host")
+        raise _no_address(address)
     if parts.scheme in {"http", "ws"} and parts.hostname not in _LOOPBACK:
         raise ConfigError(f"live: {address} is not encrypted; only this machine's own may be so")
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:
+        raise _no_address(address) from None
+
+
+def _no_address(address: str) -> ConfigError:
+    return ConfigError(f"live: '{address}' is no address; write it like https://host or wss://host")
+
+
+def _refuse_real(address: str | None) -> None:
+    """`--venue testnet` asks nobody before it trades, so it must not come to the real market."""
+    host = "" if address is None else _split(address).hostname or ""
+    if host.endswith(".binance.com") and not host.startswith(_NOT_REAL):
+        raise ConfigError(f"live: {address} is Binance's real market: --venue live trades there")
 
 
 def _keys(kind: VenueKind, market: Market) -> tuple[str, SecretStr]:

@@ -9,7 +9,8 @@ those are say its book beside the heartbeat and the account's own list of trades
 It uses a REST client of its own (live.venue.client) and none of the node's code. By itself it only raises
 alarms: a line on stderr, the status file, the webhook. `--protect` lets it place a stop for a position that
 has none, `--flatten-after` lets it cancel and close everything of the run when the node's heartbeat is older.
-It ends on SIGTERM or SIGINT with 0, or 1 when an alarm was up then; `--once` looks once, and 1 is an alarm.
+It ends on SIGTERM or SIGINT with 0, or 1 when an alarm was up then, and goes on when its terminal is closed;
+`--once` looks once, and 1 is an alarm.
 """
 
 import configs.interrupts  # noqa: F401  before the libraries that take seconds to load
@@ -41,7 +42,6 @@ __all__ = ["SPOT_WATCH_LIMITS", "WATCH_LIMITS", "main", "watch", "watchdog_of"]
 # Nothing is repeated within a look: the next is soon, and a venue that hangs must not keep it waiting.
 WATCH_LIMITS = ClientLimits(connect_secs=1.0, read_secs=2.0, request_secs=3.0, tries=1, read_weight=2_300)
 SPOT_WATCH_LIMITS = replace(WATCH_LIMITS, read_weight=5_000)  # of 6,000; a look weighs 30 and more
-_BLIND_SECS = 10.0
 
 app = command_app("Watch that every position at the venue has a stop; alarm, and where allowed protect it.")
 
@@ -90,6 +90,8 @@ def main(
     run = load_run(run_file, set_ or [])
     if venue is VenueKind.PAPER:
         raise ConfigError("paper has no positions at a venue: there is nothing to watch")
+    if heartbeat is not None and (once or flatten_after is not None) and not heartbeat.exists():
+        raise ConfigError(f"{heartbeat}: no such file; start the node first, or give its folder's heartbeat")
     settings = WatchSettings(
         symbols=frozenset(symbol_of(name) for name in run.instruments),
         protect=protect,
@@ -97,8 +99,9 @@ def main(
         heartbeat=heartbeat,
         flatten_after_secs=flatten_after,
         grace_secs=0.0 if once else grace,
-        blind_after_secs=0.0 if once else _BLIND_SECS,
+        looks_once=once,
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whoever went home wants it more than ever
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         # from a thread: set() inside the handler could wait for a lock that the interrupted wait() holds

@@ -22,6 +22,9 @@ __all__ = [
 
 _CLOCK_TRIES = 3
 _RAGGED_ADVICE = "close it at the venue ('close position' takes all of it): orders in steps leave a rest"
+_STRANGE_ADVICE = (
+    "close or cancel that at the venue, or give --adopt: the node covers and closes what it has no plan for"
+)
 _OFFICIAL = (".binance.com", ".binancefuture.com")
 _TIME_ADVICE = "set this machine's clock by NTP (chrony, systemd-timesyncd, w32time) and try again"
 _KEY_ADVICE = {
@@ -183,9 +186,10 @@ def check_open(context: Context) -> Row:
     found = f"{found}; not this program's: {told}"
     if context.setup.adopt:
         others = sorted({p.symbol for p in context.positions} - set(context.symbols))
-        advice = "they are taken over" + (f"; {', '.join(others)} is left alone" if others else "")
+        advice = "they are taken over: a position without a plan of this node's is covered, then closed"
+        advice += f"; {', '.join(others)} is left alone" if others else ""
         return warned("open", found, advice)
-    return failed("open", found, "close or cancel that at the venue, or take all of it over with --adopt")
+    return failed("open", found, _STRANGE_ADVICE)
 
 
 def _is_ragged(context: Context, position: Position) -> bool:

@@ -11,6 +11,7 @@ every second; meanwhile the lines wait, and beyond `capacity` they are dropped: 
 
 import gzip
 import itertools
+import math
 import shutil
 import threading
 import time
@@ -99,15 +100,17 @@ class AuditFile:
         return f"{lines} lines of the audit stream are not in {self._folder}: {why}" if lines else ""
 
     def _run(self) -> None:
-        synced, not_before = time.monotonic(), 0.0
+        unsynced_since, not_before = math.inf, 0.0
         while True:
             is_last, now = self._ended.is_set(), time.monotonic()
             if is_last or now >= not_before:
                 try:
-                    wrote = self._write()
-                    if self._file is not None and (is_last or (wrote and now - synced > _SYNC_SECS)):
+                    if self._write():
+                        unsynced_since = min(unsynced_since, now)
+                    # not at once: what is written at a bar's close is there while orders wait for the disk
+                    if self._file is not None and (is_last or now - unsynced_since > _SYNC_SECS):
                         self._file.sync()
-                        synced = now
+                        unsynced_since = math.inf
                     self.error = None
                 except OSError as error:
                     self.error, not_before = error, now + _RETRY_SECS

@@ -65,7 +65,7 @@ def fold_journal(catalog: Catalog, files: Iterable[Path] | None = None) -> list[
 def forget(catalog: Catalog, name: str, interval: str, keep_days: int) -> None:
     """Remove what is older than so many days before the newest: bars by the day, ticks by the file.
 
-    Funding and indices stay: they are small, and what looks back on them does so for weeks.
+    Funding, its mark prices and indices stay: they are small, and what looks back on them does so for weeks.
     """
     keep_ns, series = keep_days * _DAY_NS, catalog.bar_series(name, interval)
     times = series.times()
@@ -137,6 +137,16 @@ def _fold_funding(catalog: Catalog, name: str, _: str, rows: NDArray[Any]) -> in
     return 0
 
 
+def _fold_mark(catalog: Catalog, name: str, _: str, rows: NDArray[Any]) -> int:
+    """The mark price of a settlement is stored as the minute that ends with it."""
+    new = _new(rows, catalog.mark_series(name, "1m").times())
+    if len(new):
+        price = new["price"]
+        minutes = BarColumns(new["ts_event"], price, price, price, price, np.zeros(len(new)))
+        catalog.write_mark(name, "1m", minutes)
+    return 0
+
+
 def _new(rows: NDArray[Any], stored: NDArray[np.int64]) -> NDArray[Any]:
     """Of rows with one time the first, in order, and none whose time is stored."""
     times, first = np.unique(rows["ts_event"], return_index=True)
@@ -154,4 +164,5 @@ _FOLDS: dict[str, _Fold] = {
     "trades": _fold_trades,
     "known": _fold_known,
     "funding": _fold_funding,
+    "mark": _fold_mark,
 }

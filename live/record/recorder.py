@@ -47,6 +47,7 @@ from actors.messages import (
 )
 from live.record.audit_file import AuditFile
 from live.record.recording import MarketWriter
+from live.record.settlements import Settlements
 from models.exogenous import FEAR_GREED, KnownSeries
 
 __all__ = ["Recorder"]
@@ -61,7 +62,8 @@ _LEFT_OUT = frozenset({"type", "event_type", "trader_id", "strategy_id", "instru
 class Recorder(DataActor):
     """One a node. `market` takes bars, funding, quotes when `keeps_quotes`, and trades when `keeps_trades`.
 
-    It takes the values of `index` as well, each once it counts. `facts` are told with the start.
+    It takes the values of `index` as well, each once it counts, and the funding that `settlements` finds.
+    `facts` are told with the start.
     """
 
     component_name = "recorder"
@@ -79,6 +81,7 @@ class Recorder(DataActor):
         keeps_quotes: bool = False,
         keeps_trades: bool = False,
         index: KnownSeries | None = None,
+        settlements: Settlements | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(DataActorConfig(actor_id=ActorId("RECORDER-001")))
@@ -89,6 +92,7 @@ class Recorder(DataActor):
         self._keeps_quotes = keeps_quotes and market is not None
         self._keeps_trades = keeps_trades and market is not None
         self._index = index
+        self._settlements = settlements
         self._learned = 0
         self._facts = dict(facts or {})
         self._ids: dict[str, InstrumentId] = {
@@ -120,6 +124,8 @@ class Recorder(DataActor):
         self.subscribe_topic(forecast_topic(str(kind.instrument_id)), self._on_forecast)
         if "-PERP." in str(kind.instrument_id):
             self.subscribe_funding_rates(kind.instrument_id)
+            if self._settlements is not None:
+                self._settlements.ask(str(kind.instrument_id))
         if self._keeps_quotes:
             self.subscribe_quotes(kind.instrument_id)
         if self._keeps_trades:
@@ -182,13 +188,14 @@ class Recorder(DataActor):
     def on_funding_rate(self, rate: FundingRateUpdate) -> None:
         """A rate or its time that changed: the venue says both every second.
 
-        Once the next settlement is a later one, the one before was at the rate that was said last.
+        Once the next settlement is a later one, the one before can be asked for.
         """
         name, known = str(rate.instrument_id), (str(rate.rate), rate.next_funding_ns)
         before = self._funding.get(name)
         if before != known:
-            if self._market is not None and before is not None and before[1] and before[1] < (known[1] or 0):
-                self._market.settle(name, before[1], float(before[0]))
+            due = None if before is None else before[1]
+            if self._settlements is not None and due and due < (known[1] or 0):
+                self._settlements.ask(name, due)
             self._funding[name] = known
             self._put(rate.ts_event, "market", name, "funding", {"rate": known[0], "next": known[1]})
 
@@ -291,6 +298,7 @@ class Recorder(DataActor):
     def _on_look(self, event: Any) -> None:
         del event
         self._look_at_account()
+        self._look_at_settlements()
         self._look_at_writers()
 
     def _look_at_account(self) -> None:
@@ -305,6 +313,14 @@ class Recorder(DataActor):
         detail = {key: told[key] for key in ("balances", "margins") if key in told}
         detail |= {"reported": state.is_reported, "events": account.event_count}
         self._put(state.ts_event, "account", "", "account", detail)
+
+    def _look_at_settlements(self) -> None:
+        if self._market is None or self._settlements is None:
+            return
+        for name, rates in self._settlements.take():
+            self._market.settle(name, rates)
+        while self._settlements.problems:
+            self._market.problems.append(self._settlements.problems.popleft())
 
     def _look_at_writers(self) -> None:
         if (self._file.error is not None) != self._had_error:

@@ -18,10 +18,11 @@ then knows at each bar what the node knew. A quote that is no market (bid not be
 a trade whose taker is not told are left out: the tape does not hear the latter either.
 """
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ from configs.errors import DataError
 from configs.schema import RecordConfig
 from live.record.folding import fold_journal, forget, journal_file, journal_files, sweep
 from live.record.rows import RowFile, RowKind
+from live.record.settlements import settled_at
+from live.venue.answers import FundingRate
 
 __all__ = ["MarketWriter"]
 
@@ -66,6 +69,13 @@ class _Told(NamedTuple):
     row: tuple[Any, ...]
 
 
+class _Settled(NamedTuple):
+    """An instrument's funding, oldest first."""
+
+    name: str
+    rates: Sequence[FundingRate]
+
+
 class MarketWriter:
     """Bars, ticks, funding and indices into the catalog at `folder`, made when it is not there.
 
@@ -90,7 +100,7 @@ class MarketWriter:
         self._bar_ns = interval_ns(interval)
         self._config = config
         self._capacity = capacity
-        self._queue: deque[Tick | _History | _Told] = deque()
+        self._queue: deque[Tick | _History | _Told | _Settled] = deque()
         self._waiting: dict[_Key, list[tuple[Any, ...]]] = {}
         self._files: dict[_Key, RowFile] = {}
         self._names: dict[Any, str] = {}
@@ -100,7 +110,7 @@ class MarketWriter:
         self._stored: set[str] = set()
         self._folding: threading.Thread | None = None
         self._is_begun = False
-        self._synced = 0.0
+        self._unsynced_since = math.inf
         self._not_before = 0.0
         self._rotates_at = 0.0
         self._ended = threading.Event()
@@ -129,9 +139,9 @@ class MarketWriter:
         """Take a value of an index that has come to count (times in ns UTC)."""
         self._queue.append(_Told(index, "known", (known_at, published_at, value)))
 
-    def settle(self, instrument_id: str, ts_event: int, rate: float) -> None:
-        """Take a funding rate that has been settled."""
-        self._queue.append(_Told(instrument_id, "funding", (ts_event, rate)))
+    def settle(self, instrument_id: str, rates: Sequence[FundingRate]) -> None:
+        """Take funding that has been settled; what is stored already changes nothing."""
+        self._queue.append(_Settled(instrument_id, rates))
 
     @property
     def depth(self) -> int:
@@ -146,7 +156,7 @@ class MarketWriter:
     @property
     def lost(self) -> str:
         """Once it is closed: what it could not keep, where and why, in one line; empty when it has all."""
-        left = sum(1 if not isinstance(item, _History) else len(item.bars) for item in tuple(self._queue))
+        left = sum(map(_rows_in, tuple(self._queue)))
         rows = self.drops + left + sum(len(rows) for rows in tuple(self._waiting.values()))
         refused = self._refused or self._fold_refused
         why = refused or ("the disk does not answer" if self._thread.is_alive() else "it found no room")
@@ -199,10 +209,12 @@ class MarketWriter:
             if rows:
                 self._file(key).append(rows)
                 rows.clear()
-        if time.monotonic() - self._synced > _SYNC_SECS:
-            self._synced = time.monotonic()
+                self._unsynced_since = min(self._unsynced_since, time.monotonic())
+        # not at once: what is written at a bar's close is there while orders wait for the disk
+        if time.monotonic() - self._unsynced_since > _SYNC_SECS:
             for file in self._files.values():
                 file.sync()
+            self._unsynced_since = math.inf
 
     def _begin(self) -> None:
         """Have what another session left folded: as it was recorded, so before the instruments are stored."""
@@ -255,13 +267,24 @@ class MarketWriter:
             item = self._queue.popleft()
             if isinstance(item, _Told):
                 self._rows_of(item.name, item.kind).append(item.row)
+            elif isinstance(item, _Settled):
+                self._take_settled(*item)
             elif isinstance(item, _History):
-                name, bars = item
-                columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
-                rows = zip(bars.ts_event.tolist(), *(column.tolist() for column in columns), strict=True)
-                self._rows_of(name, "bars").extend((ts, ts, *values) for ts, *values in rows)
+                self._take_history(*item)
             else:
                 self._take(item)
+
+    def _take_settled(self, name: str, rates: Sequence[FundingRate]) -> None:
+        for rate in rates:
+            ts = settled_at(rate)
+            self._rows_of(name, "funding").append((ts, float(rate.funding_rate)))
+            if rate.mark_price:
+                self._rows_of(name, "mark").append((ts, float(rate.mark_price)))
+
+    def _take_history(self, name: str, bars: BarColumns) -> None:
+        columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
+        rows = zip(bars.ts_event.tolist(), *(column.tolist() for column in columns), strict=True)
+        self._rows_of(name, "bars").extend((ts, ts, *values) for ts, *values in rows)
 
     def _take(self, tick: Tick) -> None:
         """A tick's row, received after the one before it."""
@@ -337,6 +360,12 @@ class MarketWriter:
     def _wait_for_fold(self) -> None:
         if self._folding is not None:
             self._folding.join()
+
+
+def _rows_in(item: Tick | _History | _Told | _Settled) -> int:
+    if isinstance(item, _History):
+        return len(item.bars)
+    return len(item.rates) if isinstance(item, _Settled) else 1
 
 
 def _quote_row(quote: QuoteTick, received: int) -> tuple[Any, ...]:

@@ -26,6 +26,8 @@ from live.record.gauges import Gauges
 from live.record.metrics import Metrics, MetricsOut, Writer
 from live.record.recorder import Recorder
 from live.record.recording import MarketWriter
+from live.record.settlements import Settlements
+from live.venue.client import VenueClient
 from models.exogenous import KnownSeries
 from strategies.base import TradingStrategy
 
@@ -35,12 +37,13 @@ __all__ = ["Records"]
 class Records:
     """The files of one session in `folder`, from before the node is built until it has stopped.
 
-    ConfigError when the metrics' port is taken.
+    `client` is asked for funding, from another thread. ConfigError when the metrics' port is taken.
     """
 
-    def __init__(self, run: RunConfig, folder: Path) -> None:
+    def __init__(self, run: RunConfig, folder: Path, client: VenueClient) -> None:
         self._run = run
         self._folder = folder
+        self._settlements = Settlements(client)
         self._market: MarketWriter | None = None
         self._early: deque[tuple[str, BarColumns]] = deque()
         self._gauges = Gauges()
@@ -96,6 +99,7 @@ class Records:
             keeps_quotes=run.data.ticks or (record is not None and record.quotes),
             keeps_trades=run.data.ticks,
             index=index,
+            settlements=self._settlements,
             facts=self._facts() | facts,
         )
         metrics = Metrics(
@@ -110,6 +114,7 @@ class Records:
 
     def close(self) -> None:
         """Write what is left; the last of the three knows what became of the others."""
+        self._settlements.close()
         if self._market is not None:
             self._market.close()
         self._audit.close()

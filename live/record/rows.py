@@ -15,7 +15,7 @@ from live.record.append_file import AppendFile
 
 __all__ = ["ROWS", "RowFile", "RowKind", "read_rows"]
 
-type RowKind = Literal["bars", "quotes", "trades", "known", "funding"]
+type RowKind = Literal["bars", "quotes", "trades", "known", "funding", "mark"]
 
 
 def _row(times: tuple[str, ...], values: tuple[str, ...], counts: tuple[str, ...] = ()) -> np.dtype[Any]:
@@ -30,6 +30,7 @@ ROWS: dict[RowKind, np.dtype[Any]] = {
     "trades": _row(_BOTH, ("price", "size"), ("side", "trade_id")),
     "known": _row(("ts_event", "published_at"), ("value",)),
     "funding": _row(("ts_event",), ("rate",)),
+    "mark": _row(("ts_event",), ("price",)),
 }
 _HEADERS: dict[RowKind, bytes] = {kind: f"sextant rows 1 {kind}\n".ljust(32).encode() for kind in ROWS}
 _HEADER_BYTES = 32

@@ -21,6 +21,7 @@ __all__ = [
     "ClockReading",
     "ExchangeInfo",
     "Fill",
+    "FundingRate",
     "Kline",
     "OpenOrder",
     "Permissions",
@@ -195,6 +196,19 @@ class AlgoOrder(_Answer, frozen=True):
     def activation_price(self) -> Decimal:
         """Where a trailing stop begins to follow; 0 when it follows already."""
         return _number(self.activation_text)
+
+
+class FundingRate(_Answer, frozen=True):
+    """One row of GET fundingRate: what was settled."""
+
+    funding_time: int
+    funding_rate: Decimal
+    mark_text: str | None = msgspec.field(name="markPrice", default=None)
+
+    @property
+    def mark_price(self) -> Decimal:
+        """The mark price that it was settled at; 0 where the venue gives none."""
+        return _number(self.mark_text)
 
 
 class SymbolRules(NamedTuple):

@@ -18,6 +18,7 @@ from live.venue.answers import (
     ClockReading,
     ExchangeInfo,
     Fill,
+    FundingRate,
     Kline,
     OpenOrder,
     Permissions,
@@ -33,6 +34,7 @@ __all__ = ["SPOT_URL", "Address", "ClientLimits", "VenueClient"]
 SPOT_URL = "https://api.binance.com"
 _MOST_KLINES = 1500
 _MOST_FILLS = 1000
+_MOST_RATES = 1000
 _MOST_FORCED = 100
 _NO_CHANGE = {-4046, -4059}
 _MS_NS = 1_000_000
@@ -149,6 +151,13 @@ class VenueClient:
         """The mark price; 0 before there is one."""
         row = self.http.get("/fapi/v1/premiumIndex", dict[str, Any], {"symbol": symbol})
         return Decimal(str(row.get("markPrice", "0")))
+
+    def funding_rates(self, symbol: str, since_ms: int | None = None) -> tuple[FundingRate, ...]:
+        """Settlements at or after a time, else the newest; oldest first, at most 1,000."""
+        params: dict[str, Value] = {"symbol": symbol, "limit": _MOST_RATES}
+        if since_ms is not None:
+            params["startTime"] = since_ms
+        return self.http.get("/fapi/v1/fundingRate", tuple[FundingRate, ...], params)
 
     # -- the account ----------------------------------------------------------------------------------------
 

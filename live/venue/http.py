@@ -69,7 +69,7 @@ class VenueHttp:
         self.used_weight = 0
         self.time_path = _TIME_PATH
         self.clock_offset_ms = 0.0
-        self._key = None if keys is None else keys[0].get_secret_value()
+        self._key = None if keys is None else _header(keys[0].get_secret_value())
         self._sign = None if keys is None else Signer(keys[1].get_secret_value())
         self._sleep = sleep
         self._wall = wall
@@ -95,9 +95,9 @@ class VenueHttp:
     def clock(self) -> ClockReading:
         """Compare the clocks by one request."""
         began, before = self._wall(), time.perf_counter_ns()
-        answer = self.get(self.time_path, dict[str, int])
+        answer = self.get(self.time_path, _Time)
         taken_ms = (time.perf_counter_ns() - before) / 1e6
-        return ClockReading(answer["serverTime"] - (began * 1e3 + taken_ms / 2), taken_ms)
+        return ClockReading(answer.server_time - (began * 1e3 + taken_ms / 2), taken_ms)
 
     def synchronise(self) -> ClockReading:
         """Stamp requests with the venue's time from now on."""
@@ -229,6 +229,17 @@ def decoded[T](body: bytes, kind: type[T], what: str) -> T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise VenueRequestError(what, f"answers what is not its JSON ({error})", http_status=502) from error
+
+
+def _header(key: str) -> str:
+    """A key as it may stand in a header: what sends it would tell another one in the error's text."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError("BINANCE_API_KEY: it has a space, a line's end or a letter that no key has")
+    return key
+
+
+class _Time(msgspec.Struct, rename="camel"):
+    server_time: int
 
 
 class _Refusal(msgspec.Struct):

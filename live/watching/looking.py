@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from configs.errors import ConfigError
+from live.heartbeat import has_ended
 from live.venue.client import VenueClient
 from live.venue.errors import VenueRequestError
 
@@ -33,7 +34,8 @@ class WatchSettings:
     """What is watched and what may be done; nothing is, unless it is allowed here.
 
     `symbols` are those that may be acted on. `heartbeat` is the file that the node touches,
-    `flatten_after_secs` the age at which the node counts as dead (None: never).
+    `flatten_after_secs` the age at which the node counts as dead (None: never). `looks_once`: there is no
+    second look, so what is bad is told at once, and the heartbeat is as old as its file says.
     """
 
     symbols: frozenset[str]
@@ -46,6 +48,7 @@ class WatchSettings:
     action_pause_secs: float = 1.0
     most_actions_a_minute: int = 30
     stop_tries: int = 3
+    looks_once: bool = False
 
     def __post_init__(self) -> None:
         if self.flatten_after_secs is not None and self.heartbeat is None:
@@ -135,7 +138,8 @@ class Case:
 
 @dataclass(slots=True)
 class _Beat:
-    """The heartbeat file as last seen; its age is counted here, so that no clock's jump kills the node."""
+    """The heartbeat file as last seen; its age is counted here, from the first look on, so that no clock that
+    jumps or is another machine's, and no file of the day before, kills a node."""
 
     stamp: int | None = None
     since: float = 0.0
@@ -200,17 +204,16 @@ class Looker[V: VenueClient, C: Covered](ABC):
     # -- the node -------------------------------------------------------------------------------------------
 
     def _silence(self, now: float) -> float | None:
-        """Seconds since the heartbeat last changed; None when none is watched."""
+        """Seconds since the heartbeat last changed; None when none is watched, or the node was ended."""
         path = self.settings.heartbeat
-        if path is None:
+        if path is None or has_ended(path):
             return None
         try:
             stamp = path.stat().st_mtime_ns
         except OSError:
             return now - self._beat.since
         if stamp != self._beat.stamp:
-            first = self._beat.stamp is None
-            age = max(0.0, time.time() - stamp / 1e9) if first else 0.0
+            age = max(0.0, time.time() - stamp / 1e9) if self.settings.looks_once else 0.0
             self._beat = _Beat(stamp, now - age)
         return now - self._beat.since
 
@@ -234,7 +237,7 @@ class Looker[V: VenueClient, C: Covered](ABC):
         blind = now - self._seen_venue
         if error.kind == "account":
             return [Alarm("keys", f"the venue refuses the watchdog: {error}")]
-        if blind < self.settings.blind_after_secs:
+        if blind < self.settings.blind_after_secs and not self.settings.looks_once:
             return []
         return [Alarm("venue", f"the venue has not been seen for {blind:.0f} s: {error}")]
 

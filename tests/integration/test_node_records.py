@@ -15,6 +15,7 @@ from catalog.store import Catalog
 from catalog.tick_store import read_quotes
 from configs.console import run_app
 from live.audit import check_lines, read_audit
+from live.record.rows import read_rows
 from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]  # processes and sockets against the clock
@@ -149,6 +150,55 @@ def test_what_a_killed_node_has_seen_is_the_venues_and_a_backtest_replays_it(
     summary = json.loads(capsys.readouterr().out)
     assert ended.value.code == 0
     assert summary["bars"] == 199
+
+
+def _move_on(venue: Rehearsal, secs: float) -> None:
+    while secs > 0:
+        venue.control("POST", "step", secs=min(secs, 3600.0))
+        secs -= 3600.0
+    venue.control("POST", "resume")
+
+
+def _until_settlement_secs(venue: Rehearsal) -> float:
+    with requests.get(
+        f"{venue.facts['http']}/fapi/v1/premiumIndex", params={"symbol": "BTCUSDT"}, timeout=10
+    ) as answer:
+        row = answer.json()
+    return float(row["nextFundingTime"] - row["time"]) / 1000
+
+
+def test_funding_is_recorded_as_it_was_settled_also_what_a_dead_node_has_missed(tmp_path: Path) -> None:
+    run, state = run_file(tmp_path), tmp_path / "state"
+    journal = state / "catalog" / "journal" / BTC
+
+    def recorded() -> int:
+        return sum(len(read_rows(path)) for path in journal.glob("mark-*.rows"))
+
+    with rehearsal(speed=30) as venue:
+        _move_on(venue, _until_settlement_secs(venue) - 3600)
+        with Node(run, state, venue) as node:
+            node.until_trading()
+            venue.jump(1.0)
+            until(lambda: len(venue.stops()) == 1, "the stop")
+            assert recorded() == 0  # that of the market's first minute came before it had a price
+            _move_on(venue, _until_settlement_secs(venue) - 30)
+            until(recorded, "a settlement that the node has heard of")
+            assert len(venue.ledger()["fundings"]) == 2
+            node.kill()
+        _move_on(venue, _until_settlement_secs(venue) + 60)
+        with Node(run, state, venue) as node:
+            node.until_trading()
+            until(lambda: recorded() == 2, "what was missed")
+            assert node.end() == 0, "".join(node.lines)
+        told = venue.ledger()["fundings"]
+
+    assert len(told) == 3
+    catalog = Catalog.open(state / "catalog")
+    rates, marks = catalog.funding(BTC), catalog.mark(BTC, "1m")
+    assert rates.ts_event.tolist() == [row["ts_ms"] * MS for row in told]
+    assert marks.ts_event.tolist() == [row["ts_ms"] * MS for row in told[1:]]
+    assert rates.rate.tolist() == [float(row["rate"]) for row in told]
+    assert marks.close.tolist() == [float(row["mark"]) for row in told[1:]]
 
 
 def _iso(ns: int) -> str:

@@ -332,6 +332,9 @@ def test_a_position_against_the_one_remembered_is_refused_though_an_order_of_our
     bench.remember(held=10, lots=10, since_ns=LATER_NS)
     assert check().failures == ["open"]
     assert "the state remembers a long one of at most 0.010" in check().rows["open"].found
+    adopted = check("--adopt")
+    assert (adopted.code, adopted.rows["open"].outcome) == (0, "warned")
+    assert "covered, then closed" in adopted.rows["open"].advice
 
 
 def test_an_addition_that_was_not_written_down_any_more_is_ours(check: Command, bench: Bench) -> None:

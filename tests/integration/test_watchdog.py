@@ -452,6 +452,7 @@ def test_the_process_watches_until_it_is_told_to_stop(
     line = command("--protect", "--grace", "0.2", "--interval", "0.1", "--status-file", str(status))
     process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     until(status.is_file)
+    process.send_signal(signal.SIGHUP)  # its terminal is closed
     scene.buy()
     until(lambda: bool(scene.stops))
     until(lambda: [p["is_covered"] for p in json.loads(status.read_text())["positions"]] == [True])

@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from live.record.append_file import AppendFile
 from live.record.audit_file import AuditFile, audit_files, tidy
 from tests.live_nodes import until
 from tests.unit.test_rows import file_size_limit
@@ -43,6 +47,21 @@ def test_a_line_that_a_kill_cut_off_spoils_no_other(tmp_path: Path) -> None:
     lines = _lines(tmp_path)
     assert len(lines) == 3
     assert [json.loads(lines[place])["detail"] for place in (0, 2)] == [1, 2]
+
+
+def test_the_disk_is_asked_to_keep_lines_a_while_after_they_came_and_without_another_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, kept = [], []
+    sync = AppendFile.sync
+    monkeypatch.setattr(AppendFile, "sync", lambda file: (kept.append(time.monotonic()), sync(file)))
+    file = AuditFile(tmp_path)
+    for number in range(2):
+        put.append(time.monotonic())
+        file.put({"detail": number})
+        until(lambda: len(kept) == len(put), "the disk's turn")
+    file.close()
+    assert all(at - came > 0.4 for came, at in zip(put, kept, strict=False))
 
 
 def test_a_disk_that_refuses_is_told_and_tried_again_and_nothing_is_lost(tmp_path: Path) -> None:

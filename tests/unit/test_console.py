@@ -117,7 +117,7 @@ def _script(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     (folder / "show.py").write_text(SCRIPT)
     command = [sys.executable, str(folder / "show.py"), *args]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, check=False, timeout=220, stdin=subprocess.DEVNULL
     )
 
 
@@ -159,24 +159,37 @@ def test_the_module_offers_two_consoles_apart() -> None:
     assert not console.out.stderr
 
 
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_line_without_a_stream_is_no_failure(stream: str) -> None:
+    code = (
+        f"import sys; sys.std{stream} = None\nfrom configs.console import {stream}_line\n{stream}_line('x')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=200).returncode == 0
+
+
 def test_a_line_that_nobody_reads_is_not_waited_for() -> None:
     code = "from configs.console import err_line\nfor _ in range(5_000): err_line('x' * 2_000)\nprint('done')"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            assert process.wait(30) == 0  # the pipe is full after 65 of them
+            assert process.wait(200) == 0  # the pipe is full after 65 of them
         finally:
             process.kill()
 
 
-def test_a_line_whose_reader_is_gone_is_no_failure() -> None:
-    code = "import sys; sys.stdin.read()\nfrom configs.console import err_line\nerr_line('x')\nsys.exit(7)"
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_line_whose_reader_is_gone_is_no_failure(stream: str) -> None:
+    code = f"import os, sys; sys.stdin.read()\nfrom configs.console import {stream}_line\n{stream}_line('x')"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code + "\nos._exit(7)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None
-        assert process.stderr is not None
-        process.stderr.close()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
         process.stdin.close()
-        assert process.wait(30) == 7
+        assert process.wait(200) == 7

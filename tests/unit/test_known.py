@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nautilus_trader.model import BarType, FundingRateUpdate, InstrumentId
+from nautilus_trader.model import BarType
 
 from actors.messages import Sentiment
 from catalog.columns import bar_type
@@ -71,28 +71,3 @@ def test_a_recorder_keeps_what_counts_and_not_what_will(tmp_path: Path) -> None:
     audit.close()
     known = read_known(Catalog.open(tmp_path / "catalog"), "fear_greed")
     assert (known.known_at.tolist(), known.value.tolist()) == ([JUNE], [40.0])
-
-
-def test_a_rate_is_settled_as_it_was_said_last_before_the_next_settlement_is_a_later_one(
-    tmp_path: Path,
-) -> None:
-    made, market, audit = recorder(tmp_path, KnownSeries([], []))
-    first, second = JUNE + 8 * HOUR_NS, JUNE + 16 * HOUR_NS
-    for rate, due in [("0.0001", first), ("0.0003", first), ("0.0002", second), ("-0.0004", second)]:
-        made.on_funding_rate(_rate(rate, due))
-    market.close()
-    audit.close()
-    found = Catalog.open(tmp_path / "catalog").funding(BTC)
-    assert (found.ts_event.tolist(), found.rate.tolist()) == ([first], [0.0003])
-
-
-def _rate(rate: str, due: int) -> FundingRateUpdate:
-    values = {
-        "type": "FundingRateUpdate",
-        "instrument_id": str(InstrumentId.from_str(BTC)),
-        "rate": rate,
-        "next_funding_ns": due,
-        "ts_event": JUNE,
-        "ts_init": JUNE,
-    }
-    return FundingRateUpdate.from_dict(values)

@@ -38,3 +38,4 @@ def test_a_bar_counts_with_the_first_order_that_it_caused_and_protection_does_no
     ]
     (tmp_path / "audit" / "audit-20261121.jsonl").write_text("\n".join(rows) + "\n")
     assert node_closes(tmp_path) == [pytest.approx([2.0, 8.0])]
+    assert node_closes(tmp_path, began=62 * SECOND + 1) == [pytest.approx([8.0])]

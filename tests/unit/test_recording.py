@@ -32,6 +32,7 @@ from catalog.store import BarColumns, Catalog, Instrument
 from catalog.tick_store import engine_ticks, read_quotes, read_trades, remove_ticks
 from configs.schema import RecordConfig
 from live.record import folding
+from live.record.append_file import AppendFile
 from live.record.folding import fold_journal
 from live.record.recording import MarketWriter
 from live.record.rows import RowFile
@@ -103,6 +104,20 @@ def test_history_and_stream_are_one_series_and_of_a_bar_that_came_twice_the_firs
     made.close()
     record(tmp_path, live_bars(other))
     assert Catalog.open(tmp_path).bars(BTC, "1m").equals(columns)
+
+
+def test_the_disk_is_asked_to_keep_rows_a_while_after_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    sync = AppendFile.sync
+    monkeypatch.setattr(AppendFile, "sync", lambda file: (kept.append(time.monotonic()), sync(file)))
+    recorder = writer(tmp_path)
+    came = time.monotonic()
+    recorder.put(live_bars(bars(1))[0])
+    until(lambda: kept, "the disk's turn")
+    recorder.close()
+    assert kept[0] - came > 0.9
 
 
 def test_a_second_session_goes_on_where_the_first_ended(tmp_path: Path) -> None:
@@ -203,18 +218,6 @@ def test_values_of_an_index_that_are_stored_already_change_nothing(tmp_path: Pat
     assert append_known(catalog, "fear_greed", columns) == 2
     assert append_known(catalog, "fear_greed", columns) == 0  # folded twice: the correction stays the last
     assert read_known(catalog, "fear_greed").value.tolist() == [40.0, 35.0]
-
-
-def test_settled_funding_is_stored_once(tmp_path: Path) -> None:
-    for _ in range(2):
-        made = writer(tmp_path)
-        made.settle(BTC, JUNE, 0.0001)
-        made.settle(BTC, JUNE + 480 * MINUTE_NS, -0.0002)
-        made.close()
-        assert list(made.problems) == []
-    found = Catalog.open(tmp_path).funding(BTC)
-    assert found.ts_event.tolist() == [JUNE, JUNE + 480 * MINUTE_NS]
-    assert found.rate.tolist() == [0.0001, -0.0002]
 
 
 def test_a_journal_folded_twice_is_stored_once(tmp_path: Path) -> None:

@@ -18,6 +18,14 @@ while signals.reason is None and time.monotonic() < deadline:
     time.sleep(0.01)
 print(signals.reason, flush=True)
 """
+_START = """
+import time
+from live.signals import Signals, block_signals
+block_signals()
+Signals()
+print("starting", flush=True)
+time.sleep(20)
+"""
 
 
 def _ended_by(number: int, *, secs: float = 20.0, ignoring: bool = False) -> str:
@@ -38,3 +46,15 @@ def test_a_signal_and_a_closed_terminal_end_the_node_in_order(number: int) -> No
 
 def test_under_nohup_a_closed_terminal_does_not_end_the_node() -> None:
     assert _ended_by(signal.SIGHUP, secs=0.3, ignoring=True) == "None"
+
+
+def test_a_signal_during_the_start_ends_it_though_nobody_reads_what_it_says() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _START], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"starting\n"
+        process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 130

@@ -90,7 +90,7 @@ def test_training_again_elsewhere_with_other_threads_gives_the_same_bundle(tmp_p
     )
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, "-c", code], env=os.environ | threads, cwd=root, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | threads, cwd=root, check=True, timeout=220)
     (there,) = (tmp_path / "there").glob("*/*/*")
     assert there.name == here.name
     for name in (*bundle.FILES, bundle.MANIFEST):
@@ -342,6 +342,8 @@ def test_the_command_trains_shows_metrics_and_names_the_candidate(
     assert command(str(run_file), "--out", str(models)) == 0
     shown = capsys.readouterr().out
     assert "direction on BTCUSDT-PERP.BINANCE" in shown
+    assert f"{report['metrics']['test']['roc_auc']:.4f}" in shown
+    assert "…" not in shown
     assert folder.name in shown.replace("\n", "")
     (folder / bundle.MODEL).write_bytes(b"")
     assert command(str(run_file), "--out", str(models)) == 2

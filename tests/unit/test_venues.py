@@ -54,9 +54,22 @@ def test_all_addresses_together_are_taken(tmp_path: Path) -> None:
 
 
 def test_keys_do_not_cross_a_network_in_clear(tmp_path: Path) -> None:
-    for bad in ("http://example.com", "ftp://127.0.0.1", "127.0.0.1:80"):
+    for bad in ("http://example.com", "ftp://127.0.0.1", "127.0.0.1:80", "http://[::1"):
         with pytest.raises(ConfigError, match="live: "):
             find_venue(run_at(tmp_path, http=bad, ws=WS, ws_trading=TRADING), VenueKind.LIVE)
+
+
+def test_the_testnet_is_never_the_real_market(tmp_path: Path) -> None:
+    https, wss, trading = "https://demo-fapi.binance.com", "wss://fstream.binancefuture.com", "wss://a.test"
+    assert find_venue(run_at(tmp_path, http=https, ws=wss, ws_trading=trading), VenueKind.TESTNET)
+    for real in (
+        {"http": "https://fapi.binance.com", "ws": wss, "ws_trading": trading},
+        {"http": https, "ws": "wss://fstream.binance.com", "ws_trading": trading},
+        {"http": https, "ws": wss, "ws_trading": "wss://WS-FAPI.binance.com/ws-fapi/v1"},
+    ):
+        with pytest.raises(ConfigError, match="--venue live trades there"):
+            find_venue(run_at(tmp_path, **real), VenueKind.TESTNET)
+        assert find_venue(run_at(tmp_path, **real), VenueKind.LIVE)
 
 
 def test_paper_has_no_keys_and_wants_only_the_markets_addresses(
