@@ -24,8 +24,12 @@ type Rows = list[tuple[str, str]]
 
 @dataclass
 class Samples:
-    """One row a look: seconds since the node trades, its memory and CPU, and how far anyone is behind."""
+    """One row a look: seconds since the node trades, its memory and CPU, and how far anyone is behind.
 
+    `began` is when that was (ns UTC).
+    """
+
+    began: int
     secs: list[float] = field(default_factory=list)
     rss_mib: list[float] = field(default_factory=list)
     cpu_secs: list[float] = field(default_factory=list)
@@ -52,8 +56,11 @@ def _records(state: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_bytes().splitlines())
 
 
-def node_closes(state: Path) -> Closes:
-    """Milliseconds from the receipt of a bar to the first order it caused: of each close, in their order."""
+def node_closes(state: Path, began: int = 0) -> Closes:
+    """Milliseconds from the receipt of a bar to the first order it caused: of each close, in their order.
+
+    Of bars that were received from `began` (ns UTC) on: a start's first close has other work beside it.
+    """
     received: dict[str, list[int]] = {}
     sent: dict[tuple[str, int], int] = {}
     orders = []
@@ -68,7 +75,7 @@ def node_closes(state: Path) -> Closes:
         place = bisect_right(bars, at) - 1
         if place >= 0 and at - bars[place] < ONE_CLOSE_NS:
             sent.setdefault((name, bars[place]), at)
-    return closes_of((at, (at - bar) / 1e6) for (_, bar), at in sent.items())
+    return closes_of((at, (at - bar) / 1e6) for (_, bar), at in sent.items() if bar >= began)
 
 
 def closes_of(sent: Iterable[tuple[int, float]]) -> Closes:
@@ -83,11 +90,12 @@ def closes_of(sent: Iterable[tuple[int, float]]) -> Closes:
     return closes
 
 
-def bar_delays_ms(state: Path, speed: float) -> list[float]:
+def bar_delays_ms(state: Path, speed: float, began: int = 0) -> list[float]:
     """How long after a bar's end (market time is wall time at speed 1) the node had written it down."""
     if speed != 1.0:
         return []
-    return [(r["wall"] - r["ts"]) / 1e6 for r in _records(state) if r["kind"] == "bar"]
+    bars = (r for r in _records(state) if r["kind"] == "bar" and r["wall"] >= began)
+    return [(r["wall"] - r["ts"]) / 1e6 for r in bars]
 
 
 def node_latency(state: Path) -> str:
@@ -118,10 +126,10 @@ def spread(late_ms: Sequence[float]) -> str:
     return f"{p50:.2f} / {p99:.2f} / {max(late_ms):.2f} ms of {len(late_ms)}"
 
 
-def _queue(where: str, closes: Closes) -> Rows:
-    """All orders of all closes, then those that were the first, the fifth ... of their close."""
+def _queue(where: str, closes: Closes, *, is_one: bool) -> Rows:
+    """All orders of all closes; where they close in one instant the first, the fifth ... of each as well."""
     told = [(f"{where}, all of a close", spread([late for close in closes for late in close]))]
-    for place in PLACES:
+    for place in PLACES if is_one else ():
         reached = [close[place - 1] for close in closes if len(close) >= place]
         if reached:
             told.append((f"  number {place} in the queue", spread(reached)))
@@ -143,18 +151,21 @@ def _machine(rows: Samples) -> Rows:
     ]
 
 
-def figures(rows: Samples, venue: Venue, state: Path, speed: float) -> Rows:
-    """What was measured and how much it was; latencies as p50 / p99 / max."""
+def figures(rows: Samples, venue: Venue, state: Path, speed: float, *, is_one: bool = True) -> Rows:
+    """What was measured and how much it was; latencies as p50 / p99 / max.
+
+    `is_one`: all symbols close in one instant, so that there is a queue.
+    """
     secs = rows.secs[-1] - rows.secs[0]
     return [
         ("seconds", f"{secs:.0f}"),
         ("market events", f"{venue.events:,} ({venue.events / secs:,.0f}/s)"),
         *_machine(rows),
         ("market orders", f"{venue.orders}; errors answered: {dict(venue.refused) or 'none'}"),
-        *_queue("bar received to order sent, in the node", node_closes(state)),
-        ("  by the node's own histogram", node_latency(state)),
-        *_queue("bar closed to order, at the venue", venue.closes),
-        ("bar's end to its record", spread(bar_delays_ms(state, speed))),
+        *_queue("bar received to order sent, in the node", node_closes(state, rows.began), is_one=is_one),
+        ("  by the node's own histogram, since its start", node_latency(state)),
+        *_queue("bar closed to order, at the venue", venue.closes, is_one=is_one),
+        ("bar's end to its record", spread(bar_delays_ms(state, speed, rows.began))),
         ("load of the machine", f"{os.getloadavg()[0]:.1f} of {os.cpu_count()} cores"),
     ]
 

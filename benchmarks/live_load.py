@@ -2,11 +2,14 @@
 
     python -m benchmarks.live_load                      20 symbols, 200 quotes a second each, 10 minutes
     python -m benchmarks.live_load --symbols 1 --rate 0.4 --speed 600 --minutes 17      seven days of market
+    python -m benchmarks.live_load --spread 1           the closes of the symbols told over a second
 
 The venue runs in this process, the node in its own. Every symbol trades in and out with one-minute momentum,
 so each close brings decisions and orders. Told: memory, CPU, how far the node and the venue fall behind, and
-the time from a bar to its order, in the node and as the venue sees it: over all symbols, which close in one
-instant and are worked off one after the other, and by the place in that queue. Nothing here is asserted.
+the time from a bar to its order, in the node and as the venue sees it: over all symbols, and by the place in
+the queue of one close. All symbols close in one instant and are worked off one after the other, unless
+`--spread` has the venue tell each symbol's klines a little later than the one before. It is looked at once
+venue and node have caught up with the clock and the first close is over. Nothing here is asserted.
 """
 
 import argparse
@@ -16,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -42,6 +45,7 @@ ROOT = Path(__file__).parents[1]
 HISTORY_MINUTES = 1_500
 LOOK_SECS = 2.0
 START_SECS = 180.0
+BEHIND_SECS = 0.5  # nearer to its clock than that the venue has caught up
 QUOTES_A_TRADE = 20
 BEGIN_MS = utc_ns(datetime(2025, 1, 1, tzinfo=UTC)) // 1_000_000
 
@@ -178,7 +182,8 @@ async def node_process(session: Session, run: Path, state: Path, log: Path) -> a
 
 async def sample(session: Session, pid: int, secs: float, watch: Stopwatch) -> Samples:
     """Look every few seconds until the time is over or the node is gone."""
-    rows, began, node, venue = Samples(), time.monotonic(), psutil.Process(pid), psutil.Process()
+    rows, began = Samples(time.time_ns()), time.monotonic()
+    node, venue = psutil.Process(pid), psutil.Process()
     watch.late.clear()
     while (now := time.monotonic() - began) < secs and node.is_running():
         times, own = node.cpu_times(), venue.cpu_times()
@@ -192,6 +197,17 @@ async def sample(session: Session, pid: int, secs: float, watch: Stopwatch) -> S
     return rows
 
 
+async def caught_up(session: Session) -> None:
+    """Wait until the market, which was made before it begins to move, is where its clock is."""
+    deadline = time.monotonic() + START_SECS
+    while True:
+        await asyncio.sleep(LOOK_SECS)
+        if session.lag_ms <= BEHIND_SECS * 1e3 * session.plan.speed:
+            return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the venue is {session.lag_ms / 1e3:.0f} s behind: use a lower --rate")
+
+
 async def trading(state: Path, process: asyncio.subprocess.Process) -> None:
     """Wait until the node hears bars."""
     deadline = time.monotonic() + START_SECS
@@ -199,6 +215,22 @@ async def trading(state: Path, process: asyncio.subprocess.Process) -> None:
         if process.returncode is not None or time.monotonic() > deadline:
             raise SystemExit("the node did not start; see its log above")
         await asyncio.sleep(0.5)
+
+
+def told_late(
+    session: Session, symbols: Sequence[str], secs: float, tell: Callable[[MarketEvent], None]
+) -> Callable[[MarketEvent], None]:
+    """A feed whose klines come over so many seconds, each symbol's a little after those of the one before."""
+    delays = {symbol: secs * place / len(symbols) for place, symbol in enumerate(symbols)}
+    loop = asyncio.get_running_loop()
+
+    def feed(event: MarketEvent) -> None:
+        if isinstance(event, Kline) and delays[event.symbol]:
+            loop.call_later(delays[event.symbol], lambda: tell(event._replace(ts_ms=session.market_ms)))
+        else:
+            tell(event)
+
+    return feed
 
 
 async def play(arguments: argparse.Namespace, folder: Path) -> None:
@@ -211,14 +243,16 @@ async def play(arguments: argparse.Namespace, folder: Path) -> None:
         watch.on_feed(event)
         feed(event)
 
-    session.server.feed = timed  # type: ignore[method-assign]
+    session.server.feed = told_late(session, symbols, arguments.spread, timed)  # type: ignore[method-assign]
     session.server.watch(watch)
     await session.start()
     moving = asyncio.create_task(session.run())
+    await caught_up(session)
     state, log = folder / "state", folder / "node.log"
     process = await node_process(session, run_file(folder, symbols), state, log)
     try:
         await trading(state, process)
+        await caught_up(session)
         events = session.events
         rows = await sample(session, process.pid, 60.0 * arguments.minutes, watch)
         told = session.events - events
@@ -232,7 +266,8 @@ async def play(arguments: argparse.Namespace, folder: Path) -> None:
         sys.stdout.write(log.read_text()[-2_000:])
     seen = Venue(told, watch.orders, watch.refused, closes_of(watch.late))
     title = f"{arguments.symbols} symbols, {arguments.rate:g} quotes/s each, speed {arguments.speed:g}"
-    out.print(table(title, figures(rows, seen, state, arguments.speed)))
+    title += f", closes told over {arguments.spread:g} s"
+    out.print(table(title, figures(rows, seen, state, arguments.speed, is_one=not arguments.spread)))
 
 
 def main() -> None:
@@ -245,6 +280,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="of wall time")
     parser.add_argument("--speed", type=float, default=1.0, help="market seconds a second")
+    parser.add_argument("--spread", type=float, default=0.0, help="seconds over which the closes are told")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sextant-load-") as folder:
         asyncio.run(play(arguments, Path(folder)))
