@@ -28,7 +28,7 @@ from live.consent import need_terminal
 from live.first_cover import FirstCover
 from live.folder_kind import check_kind
 from live.operate.roster import RosterBook
-from live.options import AtEnd, NodeOptions
+from live.options import EXIT_CODES, AtEnd, NodeOptions
 from live.venues import Venue, VenueKind, check_venue, find_venue, is_there
 
 __all__ = ["app", "main"]
@@ -64,8 +64,8 @@ def main(
         typer.Option("--forget-roster", help="Trade what the run file says, whatever commands made of it."),
     ] = False,
     speed: Annotated[float, typer.Option(min=0.1, max=1000, help="Of a rehearsal made for this run.")] = 1.0,
-) -> None:
-    """Run a node until a signal or --secs; 0: it ended as asked, and nothing is unprotected."""
+) -> int:
+    """Run a node until a signal or --secs; 0: it ended flat, 3: with positions that are protected."""
     signals = Signals()
     run = load_run(run_file, overrides or ())
     rehearses = kind is VenueKind.REHEARSAL
@@ -89,7 +89,7 @@ def main(
                 cover.look()
             from live.running import start  # noqa: PLC0415  seconds in which a position may be bare
 
-            start(book, options, signals, cover)
+            return EXIT_CODES[start(book, options, signals, cover)]
 
 
 def _covered_at(run: RunConfig, options: NodeOptions) -> Venue | None:

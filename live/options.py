@@ -1,12 +1,16 @@
 """How a node was asked to run: its command line's answers, as the parts of the start need them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from live.venues import VenueKind
 
-__all__ = ["AtEnd", "NodeOptions"]
+__all__ = ["EXIT_CODES", "AtEnd", "NodeOptions"]
+
+# of a node that ended in order, by what it left behind
+EXIT_CODES: Mapping[str, int] = {"flat": 0, "protected": 3}
 
 
 class AtEnd(StrEnum):

@@ -56,10 +56,10 @@ _STAGED_HISTORY_MINUTES = 11_520  # eight days: correlations have something to b
 _SWITCH_SECS = 0.0005  # a thread that writes keeps the node's waiting for no longer
 
 
-def start(book: RosterBook, options: NodeOptions, signals: Signals, cover: FirstCover) -> None:
+def start(book: RosterBook, options: NodeOptions, signals: Signals, cover: FirstCover) -> str:
     """Find the strategies and their models, and where no venue is named stage one; then trade until the end.
 
-    `cover` looks between the parts of the start.
+    `cover` looks between the parts of the start. Returns what was left behind: flat or protected.
     """
     run = _current(book)
     if run.data.synthetic is not None:
@@ -69,8 +69,7 @@ def start(book: RosterBook, options: NodeOptions, signals: Signals, cover: First
     specs = load_specs(run, MODELS_ROOT, book.roster.bundles, outside.columns)
     if is_there(run, options.kind):
         outside.begin(run, specs)
-        _trade(book, specs, outside, cover, options, signals)
-        return
+        return _trade(book, specs, outside, cover, options, signals)
     if run.data.ticks and options.speed != 1.0:
         raise ConfigError("--speed: bars of a second are made by this machine's clock; rehearse them at 1")
     minutes = max(_STAGED_HISTORY_MINUTES, (history_bars(run, specs) + 2) * run.data.bar_secs // 60)
@@ -80,7 +79,7 @@ def start(book: RosterBook, options: NodeOptions, signals: Signals, cover: First
             outside.replay(run, specs, placed.shift_ns)
         else:
             outside.begin(run, specs)
-        _trade(book, specs, outside, cover, options, signals)
+        return _trade(book, specs, outside, cover, options, signals)
 
 
 def _current(book: RosterBook) -> RunConfig:
@@ -99,7 +98,7 @@ def _trade(
     cover: FirstCover,
     options: NodeOptions,
     signals: Signals,
-) -> None:
+) -> str:
     run = book.run
     venue = find_venue(run, options.kind)
     if not options.asks:
@@ -130,6 +129,7 @@ def _trade(
     if venue.is_paper and outcome == "protected":
         out_line("paper: what is open ends here, without a result")
     _tell_failed(outcome, unkept, records.lost)
+    return outcome
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from typing import Any, Self
 import requests
 import yaml
 
+from live.options import EXIT_CODES
+
 __all__ = ["LONG_SECS", "Node", "Rehearsal", "rehearsal", "rehearsal_of", "run_file", "until"]
 
 ROOT = Path(__file__).parents[1]
@@ -199,9 +201,12 @@ class Node:
         self.process.wait(SHORT_SECS)
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """The exit code after a signal."""
+        """0 for an end in order after a signal: its exit code is that of what it said last. Else the code."""
         self.process.send_signal(number)
-        return self.process.wait(LONG_SECS)
+        code = self.process.wait(LONG_SECS)
+        self._reader.join(SHORT_SECS)
+        said = [line.split()[1] for line in self.lines if line.startswith("stopped: ")]
+        return 0 if said and EXIT_CODES.get(said[-1]) == code else code
 
     def audit(self) -> list[dict[str, Any]]:
         """The audit stream so far."""

@@ -88,7 +88,7 @@ def test_the_default_node_forecasts_every_bar_serves_metrics_and_leaves_no_proce
             assert b"sextant_bars_total" in page.read()
         node.send_signal(signal.SIGTERM)
         said, _ = node.communicate(timeout=60)
-    assert node.returncode == 0, said
+    assert node.returncode == 3, said
     assert "stopped: protected" in said
     assert children, "the rehearsal venue runs in a process of its own"
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]

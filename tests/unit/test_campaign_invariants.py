@@ -447,7 +447,9 @@ def test_an_entry_that_rests_is_no_orphan() -> None:
         ("end", 1, "flat", "ended with 1 and said flat"),
         ("end", -6, None, "ended with -6"),
         ("itself", -11, None, "ended with -11"),
-        ("end", 0, "protected", f"said protected, the venue has {COIN} 0 with 0 orders"),
+        ("end", 3, "protected", f"said protected, the venue has {COIN} 0 with 0 orders"),
+        ("end", 0, "protected", "ended with 0 and said protected"),
+        ("end", 3, "flat", "ended with 3 and said flat"),
         ("harness", None, None, "did not end in time"),
         ("end", 1, "unsettled", None),
         ("itself", 2, None, None),
@@ -463,7 +465,7 @@ def test_a_life_says_truly_how_it_ended(
 
 
 def test_a_stop_that_fires_while_the_process_ends_does_not_make_protected_untrue() -> None:
-    life = replace(good().lives[0], outcome="protected")
+    life = replace(good().lives[0], outcome="protected", exit_code=3)
     moments = (*good().moments[:3], moment(10.2, "0", 0))
     assert exit_code_truthful(replace(good(), lives=(life,), moments=moments)) == []
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from configs.trading import RiskConfig, SizingConfig
+from live.options import EXIT_CODES
 from live.rehearsal.campaign.asked import margin_as_asked, sentiment_counts, targets_follow
 from live.rehearsal.campaign.commanding import commands_hold
 from live.rehearsal.campaign.evidence import Evidence, Life, Moment, Request, Violation
@@ -93,7 +94,6 @@ _LASTING = {
 _RULE_CODES = frozenset((-1013, -1111, -4003, -4004, -4005, -4013, -4014, -4023, -4164))
 _LEARNT_NS = 3 * SECOND_NS
 _MOVING = ("jump_price", "move_mark")
-_GOOD = ("flat", "protected")
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -122,7 +122,9 @@ def positions_agree(evidence: Evidence) -> list[Violation]:
     if evidence.lives and evidence.lives[-1].outcome == "unsettled" and view.wall_ns is not None:
         hidden = set(_hidden_by_faults(evidence, view.wall_ns))
     if view.wall_ns is None:
-        traded = any(life.ready_ns is not None and life.exit_code == 0 for life in evidence.lives)
+        traded = any(
+            life.ready_ns is not None and life.exit_code in EXIT_CODES.values() for life in evidence.lives
+        )
         return [Violation("positions_agree", "the node never wrote its books")] if traded else []
     believed = {instrument_symbol(name): amount for name, amount in view.positions.items()}
     found = []
@@ -402,7 +404,7 @@ def _paid(order: VenueOrder) -> Decimal:
 
 
 def exit_code_truthful(evidence: Evidence) -> list[Violation]:
-    """A life says how it ended: 0 for flat or protected and the venue agrees, else 1; nothing hangs."""
+    """A life says how it ended: 0 flat, 3 protected, and the venue agrees; else 1; nothing hangs."""
     stops = [int(record["wall"]) for record, _ in details(evidence, "node", what="stopped")]
     found = []
     for number, life in enumerate(evidence.lives, 1):
@@ -417,16 +419,17 @@ def exit_code_truthful(evidence: Evidence) -> list[Violation]:
 
 
 def _untrue(life: Life) -> str | None:
-    if life.exit_code == 0:
-        return None if life.outcome in _GOOD else f"ended with 0 and said {life.outcome}"
+    if life.exit_code in EXIT_CODES.values():
+        is_true = EXIT_CODES.get(life.outcome or "") == life.exit_code
+        return None if is_true else f"ended with {life.exit_code} and said {life.outcome}"
     if life.exit_code not in (1, 2):
         return f"ended with {life.exit_code}"
-    return f"ended with {life.exit_code} and said {life.outcome}" if life.outcome in _GOOD else None
+    return f"ended with {life.exit_code} and said {life.outcome}" if life.outcome in EXIT_CODES else None
 
 
 def _contradicted(evidence: Evidence, life: Life, stops: list[int]) -> str | None:
     """What the venue had otherwise, both when the node said that it stopped and when its process ended."""
-    if life.outcome not in _GOOD or life.exit_code != 0:
+    if life.outcome is None or EXIT_CODES.get(life.outcome) != life.exit_code:
         return None
     said = [at_ns for at_ns in stops if life.started_ns <= at_ns <= life.ended_ns]
     times = [*said[-1:], life.ended_ns]
