@@ -122,9 +122,9 @@ def _trade(
             keep=records.keep,
         )
         outcome, unkept = _run(book, venue, parts, records, specs, outside, cover, signals, options)
+        if outcome != "unsettled":
+            Heartbeat(options.folder).end(outcome)  # at once: to write the records may take long
         parts.pool.shutdown(wait=False, cancel_futures=True)
-    if outcome != "unsettled":
-        Heartbeat(options.folder).end(outcome)
     out_line(f"stopped: {outcome}")
     if venue.is_paper and outcome == "protected":
         out_line("paper: what is open ends here, without a result")

@@ -77,8 +77,8 @@ class Coins(msgspec.Struct):
     `cost` is quote currency paid for the open trade less what sales brought, fees in either asset counted,
     and `fees` what of it they were; `opened` when it was opened and `filled` when it was last filled (ns UTC,
     0: flat). `last_trade` is the newest venue trade counted, `settled` which that was when the trade before
-    was told (None: not known), `seen` the ids of the newest ones; `guesses` are by order what was counted
-    without the venue's trades.
+    was told (None: not known), `is_clipped` whether coins of this one went unheard, `seen` the ids of the
+    newest ones; `guesses` are by order what was counted without the venue's trades.
     """
 
     instrument: str
@@ -91,6 +91,7 @@ class Coins(msgspec.Struct):
     filled: int = 0
     last_trade: int = -1
     settled: int | None = None
+    is_clipped: bool = False
     seen: list[str] = []
     guesses: dict[str, Guess] = {}
 
@@ -217,7 +218,9 @@ class Holdings:
             change = Change(fill.quantity - in_base, worth + in_quote, worth, fill.quantity, fees)
         else:
             left = max(_NOTHING, coins.amount - fill.quantity - in_base)
-            change = Change(left - coins.amount, in_quote - worth, fees=fees)
+            change = Change(left - coins.amount)
+            if coins.opened:  # else it is of a trade whose result is told
+                change.cost, change.fees = in_quote - worth, fees
         _add(coins, change, 1)
         return change
 
@@ -226,6 +229,7 @@ class Holdings:
         missing = max(_NOTHING, self.coins.amount - total)
         if missing:
             self.coins.amount = total
+            self.coins.settled, self.coins.is_clipped = None, True  # who sold them must not count again
             self._save()
         return missing
 
@@ -237,7 +241,8 @@ class Holdings:
         """The trade is over and its result told; what stays of the coins is the next one's, at `mark`."""
         coins = self.coins
         dust = coins.amount * mark
-        coins.cost, coins.opened, coins.fees, coins.settled = dust, 0, _NOTHING, coins.last_trade
+        coins.cost, coins.opened, coins.fees = dust, 0, _NOTHING
+        coins.settled, coins.is_clipped = None if coins.is_clipped else coins.last_trade, False
         coins.paid, coins.bought = dust, coins.amount
         for guess in coins.guesses.values():
             guess.is_told = True

@@ -152,9 +152,9 @@ class LiveCare:
             self._closed_while_away(memory.trade)
 
     def _flat_bars(self) -> int | None:
-        """How many bars have closed since the last trade ended; None if there was none."""
+        """How many bars have closed since the last trade ended, -1 in its last one; None: there was none."""
         since = self._memory.flat_since
-        return None if since is None else (self._now() - since) // self._setup.bar_ns
+        return None if since is None else max(-1, (self._now() - since) // self._setup.bar_ns)
 
     def _flat_from(self, *, is_inside: bool) -> int:
         """The close from which bars count as flat after a trade that ends now: the last one, or the next of a

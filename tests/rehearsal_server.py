@@ -231,6 +231,9 @@ class Script(NoFaults):
     def on_message(self, stream: str, event: Any) -> list[Delivery]:
         return [Delivery(event)] if self.message is None else self.message(stream, event)
 
+    def on_silence(self, stream: str) -> None:
+        """Nothing is held back."""
+
     def on_connect(self, kind: str) -> ConnectFault | None:
         del kind
         return self.connection

@@ -73,6 +73,9 @@ class FaultBox(Protocol):
         `stream` is a market stream's name, or `user` for the user-data stream.
         """
 
+    def on_silence(self, stream: str) -> None:
+        """Nobody hears a stream any more: who connects next is told nothing that was held back before."""
+
     def on_connect(self, kind: str) -> ConnectFault | None:
         """The fault of a WebSocket handshake; `kind` is market, user or trading."""
 
@@ -175,6 +178,9 @@ class NoFaults:
         """The message itself."""
         del stream
         return [Delivery(event)]
+
+    def on_silence(self, stream: str) -> None:
+        """Nothing was held back."""
 
     def on_connect(self, kind: str) -> ConnectFault | None:
         """No fault."""

@@ -137,6 +137,7 @@ class SpotClient(VenueClient):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.http.time_path = _TIME
+        self._ours: dict[int, bool] = {}  # by order: whose it is never changes
 
     def raw_exchange_info(self) -> bytes:
         """exchangeInfo as it came."""
@@ -218,8 +219,7 @@ class SpotClient(VenueClient):
         `after` -1: the newest page (a book that never counted a fill has nothing older).
         """
         params: dict[str, Value] = {"symbol": symbol, "limit": _PAGE}
-        ours: dict[int, bool] = {}
-        found: list[CoinFill] = []
+        ours, found = self._ours, list[CoinFill]()
         while True:
             if after >= 0:
                 params["fromId"] = after + 1

@@ -206,7 +206,10 @@ class Looker[V: VenueClient, C: Covered](ABC):
     def _silence(self, now: float) -> float | None:
         """Seconds since the heartbeat last changed; None when none is watched, or the node was ended."""
         path = self.settings.heartbeat
-        if path is None or has_ended(path):
+        if path is None:
+            return None
+        if has_ended(path):
+            self._beat = _Beat(since=now)  # the silence after an end that was meant is none
             return None
         try:
             stamp = path.stat().st_mtime_ns

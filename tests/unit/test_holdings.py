@@ -243,3 +243,39 @@ def test_the_money_of_all_trades_together_is_the_money_of_all_fills(
             held.close(Decimal(price))
             assert earned == cash + coins * price
             cash, earned = -coins * price, Decimal(0)  # the dust is bought again at that price
+
+
+def test_what_the_account_says_is_gone_is_not_sold_again_out_of_the_next_trade(tmp_path: Path) -> None:
+    path = tmp_path / "coins.json"
+    held = holdings(path)
+    held.filled(BUY._replace(fee=Decimal(0)), NEVER)
+    unheard = sale("0.01", 60_000)  # by a watchdog: nobody tells the node
+    assert held.clip(Decimal(0)) == Decimal("0.01")
+    held.close(Decimal(60_000))
+    held.filled(BUY._replace(trade_id="3", fee=Decimal(0)), NEVER)
+    again = holdings(path)
+    assert again.coins.asked_after >= int(unheard.trade_id)
+    assert again.amount == Decimal("0.01")
+
+
+def test_a_part_that_went_unheard_is_not_taken_off_twice(tmp_path: Path) -> None:
+    path = tmp_path / "coins.json"
+    held = holdings(path)
+    held.filled(BUY._replace(fee=Decimal(0)), NEVER)
+    held.close(Decimal(60_000))  # asks would begin with this trade
+    held.clip(Decimal("0.006"))
+    held.filled(sale("0.001", 60_000, "3"), NEVER)
+    again = holdings(path)
+    assert again.coins.asked_after == 3
+    assert again.amount == Decimal("0.005")
+
+
+def test_a_sale_heard_of_after_its_trade_was_told_is_no_profit_of_the_next() -> None:
+    held = holdings()
+    held.filled(BUY._replace(fee=Decimal(0)), NEVER)
+    held.clip(Decimal(0))
+    held.close(Decimal(60_000))
+    held.catch_up([sale("0.01", 60_000)], lambda: Decimal(60_000))
+    held.filled(BUY._replace(trade_id="3", fee=Decimal(0)), NEVER)
+    held.filled(sale("0.01", 59_000, "4"), NEVER)
+    assert held.earned(Decimal(59_000)) == pytest.approx(-10.0)

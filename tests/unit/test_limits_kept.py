@@ -61,6 +61,12 @@ def _refusals(bench: Bench, bars: int) -> list[int | None]:
     return found
 
 
+def test_bars_of_then_or_a_clock_of_then_hold_no_entry_up_for_longer_than_the_cool_off() -> None:
+    bench = Bench(held=0.0)
+    bench.start(_memory(flat_since=bench.now // MINUTE * MINUTE + 50 * MINUTE))  # on bars of an hour
+    assert _refusals(bench, 4) == [0, 1, None, None]
+
+
 @pytest.mark.parametrize("flat_since", [None, 0])
 def test_a_trade_that_ended_while_no_node_was_alive_has_its_bars_flat_to_come(flat_since: int | None) -> None:
     bench = Bench(held=0.0)

@@ -298,6 +298,16 @@ def test_streams_are_reordered_each_for_itself() -> None:
     assert [d.event["n"] for d in faults.on_message("user", third)] == [2, 0]
 
 
+def test_what_was_held_back_is_not_told_to_who_connects_next() -> None:
+    faults = box({"kind": "reorder_message", "when": {"count": 1}})
+    first, second, third = messages(3)
+    assert faults.on_message("user", first) == []
+    faults.on_silence("btcusdt@trade")
+    faults.on_silence("user")
+    assert [d.event["n"] for d in faults.on_message("user", second)] == [1]
+    assert [d.event["n"] for d in faults.on_message("user", third)] == [2]
+
+
 def test_a_message_to_several_sockets_is_decided_on_once() -> None:
     faults = box({"kind": "drop_message", "when": {"every": 2}})
     first, second = messages(2)

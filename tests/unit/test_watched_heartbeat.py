@@ -1,5 +1,6 @@
 """When the watchdog takes a node for dead: by what it has seen itself, not by anybody's clock."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -92,6 +93,27 @@ def test_a_node_that_was_ended_is_not_dead_and_one_that_starts_again_can_die(bea
     assert dog.look().node_silent_secs == 0.0
     clock.now += 31.0
     assert dog._dead_secs(dog.look().node_silent_secs) == 1.0
+
+
+def test_the_silence_after_an_end_that_was_meant_is_none(beat: Path) -> None:
+    node = Heartbeat(beat.parent)
+    node.begin()
+    dog, clock = looker(beat, flatten_after_secs=60.0)
+    dog.look()
+    node.end("protected")
+    clock.now += 3_600.0
+    dog.look()
+    beat.unlink()
+    clock.now += 1.0
+    assert dog._dead_secs(dog.look().node_silent_secs) is None
+
+
+def test_a_full_disk_keeps_no_end_from_being_told(beat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    Heartbeat(beat.parent).end("protected")
 
 
 @pytest.mark.parametrize("text", ["", "end", "\x00\x00\x00"])

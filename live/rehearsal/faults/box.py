@@ -132,6 +132,11 @@ class ScriptedFaults:
         self._last = (stream, event, deliveries)
         return list(deliveries)
 
+    def on_silence(self, stream: str) -> None:
+        """Nobody hears a stream any more: what was held back of it is lost, as with the connection."""
+        for armed in self._armed:
+            armed.held.pop(stream, None)
+
     def on_connect(self, kind: str) -> ConnectFault | None:
         """The fault of a handshake: the first that matches."""
         for armed, fault in self._of(RefuseConnection):

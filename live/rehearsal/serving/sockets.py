@@ -96,6 +96,8 @@ class Hub:
         """Forget a closed one with its subscriptions."""
         self.unsubscribe(socket, list(socket.streams))
         self.sockets.pop(socket, None)
+        if socket.accounts and not any(other.accounts for other in self.sockets):
+            self.faults.on_silence("user")
 
     def subscribe(self, socket: Socket, names: Iterable[str]) -> bool:
         """Add subscriptions; False when a connection would have too many."""
@@ -115,6 +117,7 @@ class Hub:
             listeners.pop(socket, None)
             if not listeners:
                 self._subscribers.pop(name, None)
+                self.faults.on_silence(name)
 
     def wanted(self, name: str) -> bool:
         """Whether anybody is subscribed to a stream."""
