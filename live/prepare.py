@@ -1,6 +1,6 @@
 """Everything a node needs before it connects: instruments, models, history, components."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -60,6 +60,7 @@ __all__ = [
     "read_instruments",
     "remembered",
     "spec_of",
+    "traded",
 ]
 
 _SPARE_BARS = 500  # beyond what warming up takes, for the rank of the regime and what else has a memory
@@ -138,13 +139,24 @@ def history_bars(run: RunConfig, specs: Mapping[str, ForecastSpec]) -> int:
 def remembered(run: RunConfig, folder: Path) -> dict[str, Remembered]:
     """The trades that were open, or being opened, when a node last used the state folder, by symbol."""
     found = {}
-    for strategy in run.strategies:
-        memory = StateFile(trade_file(folder / GUARD_FILE, strategy), TradeMemory).read()
-        if memory is not None and (trade := memory.trade or memory.pending) is not None:
+    for symbol, memory in _memories(run, folder):
+        if (trade := memory.trade or memory.pending) is not None:
             step = Decimal(str(memory.step_size))
             most = memory.most_lots * step if step else None  # written by a node that knew no step
-            found[symbol_of(strategy.instrument)] = Remembered(trade.approved.side, most, memory.since)
+            found[symbol] = Remembered(trade.approved.side, most, memory.since)
     return found
+
+
+def traded(run: RunConfig, folder: Path) -> frozenset[str]:
+    """The symbols that a node with this state folder has entered at least once."""
+    return frozenset(symbol for symbol, _ in _memories(run, folder))
+
+
+def _memories(run: RunConfig, folder: Path) -> Iterator[tuple[str, TradeMemory]]:
+    for strategy in run.strategies:
+        memory = StateFile(trade_file(folder / GUARD_FILE, strategy), TradeMemory).read()
+        if memory is not None:
+            yield symbol_of(strategy.instrument), memory
 
 
 def make_parts(

@@ -90,6 +90,11 @@ class Bench:
         )
         StateFile(self.state / "trade-momentum.json", TradeMemory).write(memory)
 
+    def remember_nothing_open(self) -> None:
+        """A state of a node that has traded here and is flat."""
+        memory = TradeMemory("BTCUSDT-PERP.BINANCE", step_size=0.001)
+        StateFile(self.state / "trade-momentum.json", TradeMemory).write(memory)
+
     def stop(self, name: str) -> None:
         self.trader.place_close_stop("BTCUSDT", "SELL", D(59_000), name)
 

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from live.checks.known import is_own, stranger
+from live.checks.known import is_known, stranger
 from live.checks.report import Context, Row, failed, ok, warned
 from live.venue.answers import AlgoOrder, OpenOrder, Position
 from live.venue.client import SPOT_URL
@@ -171,7 +171,7 @@ def check_open(context: Context) -> Row:
     """Positions and orders are those of this program, or are adopted."""
     orders: list[OpenOrder | AlgoOrder] = [*context.orders, *context.algo_orders]
     strange = [text for p in context.positions if (text := stranger(context, p))]
-    strange += [_order_text(o) for o in orders if not (is_own(o) and o.symbol in context.symbols)]
+    strange += [_order_text(o) for o in orders if not is_known(context, o)]
     naked = [p.symbol for p in context.positions if not cover_of(p, context.algo_orders).is_whole]
     found = f"{len(context.positions)} positions, {len(orders)} orders"
     if naked:

@@ -167,6 +167,7 @@ def test_a_margin_type_that_differs_is_refused_or_set(
 
 
 def test_a_margin_type_cannot_be_set_with_a_position(check: Command, bench: Bench) -> None:
+    bench.remember_nothing_open()
     bench.buy(OWN)
     result = check("--set", "live.tolerances.margin_type=ISOLATED", "--apply")
     assert result.code == 2
@@ -178,6 +179,7 @@ def test_a_margin_type_cannot_be_set_with_a_position(check: Command, bench: Benc
 def test_the_leverage_of_an_isolated_position_cannot_be_lowered(check: Command, bench: Bench) -> None:
     bench.trader.set_margin_type("BTCUSDT", "ISOLATED")
     bench.trader.set_leverage("BTCUSDT", 7)
+    bench.remember_nothing_open()
     bench.buy(OWN)
     result = check("--set", "live.tolerances.margin_type=ISOLATED", "--apply")
     assert (result.code, result.failures) == (2, ["leverage"])
@@ -271,7 +273,18 @@ def test_a_strange_order_is_refused_or_adopted(check: Command, bench: Bench) -> 
     assert check("--adopt").code == 0
 
 
+def test_what_a_node_with_another_folder_left_is_a_strangers(check: Command, bench: Bench) -> None:
+    bench.buy(OWN)
+    bench.stop(OWN[:-3] + "3S0")
+    result = check()
+    assert (result.code, result.failures) == (2, ["open"])
+    assert "BTCUSDT position 0.010" in result.rows["open"].found
+    assert OWN[:-3] + "3S0" in result.rows["open"].found
+    assert check("--adopt").code == 0
+
+
 def test_what_this_program_left_behind_is_known_by_its_name(check: Command, bench: Bench) -> None:
+    bench.remember_nothing_open()
     bench.buy(OWN)
     bench.place(
         side="BUY",
@@ -327,6 +340,7 @@ def test_a_position_that_is_larger_than_the_state_remembers_is_refused_or_adopte
 def test_a_position_against_the_one_remembered_is_refused_though_an_order_of_ours_once_opened_one(
     check: Command, bench: Bench
 ) -> None:
+    bench.remember_nothing_open()
     bench.place(side="SELL", type="MARKET", quantity="0.010", newClientOrderId=OWN)
     assert check().code == 0
     bench.remember(held=10, lots=10, since_ns=LATER_NS)
@@ -345,6 +359,7 @@ def test_an_addition_that_was_not_written_down_any_more_is_ours(check: Command, 
 
 
 def test_a_position_that_a_coarser_step_cannot_close_is_told(check: Command, bench: Bench) -> None:
+    bench.remember_nothing_open()
     bench.place(side="BUY", type="MARKET", quantity="0.015", newClientOrderId=OWN)
     rules = replace(spec("BTCUSDT"), step=D("0.01"), min_quantity=D("0.01"))
     bench.thread.call(lambda: bench.venue.replace_spec(rules))

@@ -177,7 +177,7 @@ def protected(held_lots: int, stop_ticks: int) -> Evidence:
         balance=Decimal("99997.5"),
         state={"trade-momentum.json": {"state": memory}},
     )
-    life = replace(good().lives[0], outcome="protected")
+    life = replace(good().lives[0], outcome="protected", exit_code=3)
     return replace(evidence, moments=good().moments[:3], lives=(life,), node_view=view)
 
 

@@ -187,3 +187,21 @@ def test_a_funding_that_nobody_booked_is_told() -> None:
         assert gaps(**open_only, fundings=[settled | {"ts_ms": at_ms(far)}]) == [
             f"funding of BTCUSDT at {at_ms(far)}"
         ]
+
+
+def test_a_funding_of_a_time_at_which_the_venue_held_nothing_is_due_to_nobody() -> None:
+    """The venue's clock, which stamps fills, may be ahead of a market that is behind."""
+    open_only = {
+        "fills": LEDGER["fills"][:1],
+        "income": LEDGER["income"][:1],
+        "assets": [{"asset": "USDT", "wallet": "99997.5"}],
+        "positions": [{"symbol": "BTCUSDT", "side": "BOTH", "amount": "0.1", "entry_price": "50000"}],
+        "fundings": [{"symbol": "BTCUSDT", "ts_ms": at_ms(400.0), "rate": "0.0001", "mark": "50000"}],
+    }
+    ledger = {**LEDGER, **open_only}
+
+    def told(*, was_flat: bool) -> list[str]:
+        return [gap.what for gap in ledger_gaps(ledger, START, was_flat=lambda *_: was_flat)]
+
+    assert told(was_flat=False) == [f"funding of BTCUSDT at {at_ms(400.0)}"]
+    assert told(was_flat=True) == []

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from configs.trading import RiskConfig, TargetsConfig
-from live.rehearsal.campaign.evidence import Evidence, Life, Violation
+from live.rehearsal.campaign.evidence import Evidence, Life, Moment, Violation
 from live.rehearsal.campaign.money import Fill, ledger_gaps
 from live.rehearsal.campaign.timeline import (
     SECOND_NS,
@@ -401,12 +402,18 @@ def money(evidence: Evidence) -> list[Violation]:
     the wallet is another.
     """
     starting = {_COIN: Decimal(evidence.scenario.balance)}
-    found = [Violation("money", str(gap)) for gap in ledger_gaps(evidence.ledger, starting)]
+    gaps = ledger_gaps(evidence.ledger, starting, was_flat=partial(_was_flat, states(evidence)))
+    found = [Violation("money", str(gap)) for gap in gaps]
     view = evidence.node_view
     if view.wall_ns is None or has_forgotten(evidence):
         return found
     found += balance_agrees(evidence)
     return found + [Violation("money", text, view.wall_ns) for text in _last_positions(evidence)]
+
+
+def _was_flat(moments: Mapping[str, Sequence[Moment]], symbol: str, market_ms: int) -> bool:
+    before = [moment for moment in moments.get(symbol, ()) if moment.market_ms <= market_ms]
+    return not before or not before[-1].position
 
 
 def balance_agrees(evidence: Evidence) -> list[Violation]:

@@ -5,7 +5,7 @@ so that an average price never rounds. The venue rounds each amount that it book
 difference of one unit of the last decimal a booking is its right, more is an error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -132,13 +132,19 @@ def reckon(fills: Iterable[Fill]) -> Books:
 
 
 def ledger_gaps(
-    ledger: Mapping[str, Any], starting: Mapping[str, Decimal], rates: Rates | None = None
+    ledger: Mapping[str, Any],
+    starting: Mapping[str, Decimal],
+    rates: Rates | None = None,
+    *,
+    was_flat: Callable[[str, int], bool] | None = None,
 ) -> list[Gap]:
     """Where one account's ledger contradicts itself or its fills; empty when it is right.
 
     `ledger` is the control endpoint's, `starting` the balances the account began with, by asset. Checked:
     each wallet is its start and all income; each fill's profit and commission; that both were booked; the
-    positions; and each funding, where the ledger names the `fundings` (symbol, ts_ms, rate, mark).
+    positions; and each funding, where the ledger names the `fundings` (symbol, ts_ms, rate, mark). A fill is
+    stamped by the venue's clock, which a busy market lags behind: `was_flat` says of a symbol and a time of
+    the market (ms) whether nothing was held then, for fundings of which nothing was booked.
     """
     fills = sorted((Fill.from_ledger(row) for row in ledger["fills"]), key=lambda fill: fill.trade_id)
     books = reckon(fills)
@@ -147,7 +153,7 @@ def ledger_gaps(
         *_fills(fills, books, rates or Rates()),
         *_booked(ledger["income"], fills),
         *_positions(ledger["positions"], books),
-        *_fundings(ledger, fills),
+        *_fundings(ledger, fills, was_flat or (lambda *_: False)),
     ]
 
 
@@ -204,7 +210,9 @@ def _positions(rows: Iterable[Mapping[str, Any]], books: Books) -> Iterable[Gap]
             yield Gap(f"position {symbol}", ZERO, _decimal(held.amount))
 
 
-def _fundings(ledger: Mapping[str, Any], fills: Sequence[Fill]) -> Iterable[Gap]:
+def _fundings(
+    ledger: Mapping[str, Any], fills: Sequence[Fill], was_flat: Callable[[str, int], bool]
+) -> Iterable[Gap]:
     """Each funding against what was booked between it and the next one of its symbol.
 
     Bookings are numbered, so the position is that of the fills whose commission was booked before.
@@ -230,6 +238,7 @@ def _fundings(ledger: Mapping[str, Any], fills: Sequence[Fill]) -> Iterable[Gap]
         held = sum((Fraction(fill.signed) for fill in before), Fraction(0))
         due = -held * Fraction(Decimal(row["mark"])) * Fraction(Decimal(row["rate"]))
         is_close = not paid and any(abs(fill.ts_ms - ts_ms) < _CLOSE_MS for fill in mine)
+        is_close = is_close or (not paid and was_flat(symbol, ts_ms))
         if not is_close and abs(Fraction(amount) - due) > _UNIT:
             yield Gap(f"funding of {symbol} at {ts_ms}", amount, _decimal(due))
     for row in booked:
