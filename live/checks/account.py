@@ -145,7 +145,25 @@ def check_margin_type(context: Context) -> Row:
         found = ", ".join(f"{s} {context.settings[s].margin_type}" for s in wrong)
         advice = f"set {wanted} at the venue (flat and without orders), or let --apply do it"
         return failed("margin type", found, advice)
+    if wanted == "ISOLATED" and (beyond := _beyond_liquidation(context)):
+        advice = "lower stop.max_pct (stop.pct where the stop is a percentage) or venue.leverage"
+        return failed("margin type", beyond, advice)
     return ok("margin type", f"{wanted} for {', '.join(context.symbols)}")
+
+
+def _beyond_liquidation(context: Context) -> str:
+    """Which stops may lie where an isolated position is gone already; "" when none may.
+
+    Its own margin is 1 / leverage of it, of which the run keeps `liquidation_buffer_pct` free; crossed
+    positions have the account behind them, of which a stop costs what the sizing risks.
+    """
+    run = context.run
+    room = 100.0 / run.venue.leverage * (1.0 - run.risk.liquidation_buffer_pct / 100.0)
+    stops = {s.label: s.stop.pct if s.stop.method == "percent" else s.stop.max_pct for s in run.strategies}
+    told = [f"{label}'s stop may be {pct:g} % away" for label, pct in stops.items() if pct > room]
+    if not told:
+        return ""
+    return f"{', '.join(told)}; at a leverage of {run.venue.leverage:g} no more than {room:g} % is safe"
 
 
 def check_leverage(context: Context) -> Row:

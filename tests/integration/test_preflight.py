@@ -166,6 +166,22 @@ def test_a_margin_type_that_differs_is_refused_or_set(
     assert check(*options).code == 0
 
 
+def test_a_stop_beyond_the_liquidation_of_an_isolated_position_is_refused(
+    check: Command, bench: Bench
+) -> None:
+    bench.trader.set_margin_type("BTCUSDT", "ISOLATED")
+    isolated = ("--set", "live.tolerances.margin_type=ISOLATED", "--set")
+    # at 5x a fifth of it is its margin, of which 20 % are kept free
+    assert check(*isolated, "strategies.0.stop.pct=16").code == 0
+    result = check(*isolated, "strategies.0.stop.pct=16.1")
+    assert (result.code, result.failures) == (2, ["margin type"])
+    assert "may be 16.1 % away" in result.rows["margin type"].found
+    assert "no more than 16 % is safe" in result.rows["margin type"].found
+    wide = check(*isolated, "strategies.0.stop.method=atr")  # up to stop.max_pct, 50
+    assert (wide.code, wide.failures) == (2, ["margin type"])
+    assert "stop.max_pct" in wide.rows["margin type"].advice
+
+
 def test_a_margin_type_cannot_be_set_with_a_position(check: Command, bench: Bench) -> None:
     bench.remember_nothing_open()
     bench.buy(OWN)
