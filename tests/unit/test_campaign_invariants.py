@@ -244,6 +244,16 @@ def test_only_of_a_rest_below_a_step_that_was_made_coarser_a_stop_of_last_resort
     assert len(stop_never_loosened(evidence)) == count
 
 
+def test_the_last_resort_is_counted_from_where_the_market_was_by_then() -> None:
+    algos = [algo(11, "00-a-2S0", "49900", 3.006), algo(12, "00-a-4S0", "49400", 6.0)]
+    changed = Fault(values={"kind": "change_filters", "symbol": COIN, "step": "0.1"}, at_secs=1.0)
+    scenario = msgspec.structs.replace(good().scenario, faults=(changed,))
+    evidence = replace(with_ledger(good(), algo_orders=algos), scenario=scenario)
+    fallen = [m._replace(mark=Decimal(49_850)) if m.wall_ns > at(6.0) else m for m in evidence.moments]
+    assert len(stop_never_loosened(evidence)) == 1
+    assert stop_never_loosened(replace(evidence, moments=tuple(fallen))) == []
+
+
 def test_the_stop_of_the_next_position_may_be_farther_away() -> None:
     algos = [algo(11, "00-a-2S0", "49500", 3.006), algo(12, "00-a-4S0", "48000", 9.1)]
     fills = [

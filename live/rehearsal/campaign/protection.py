@@ -139,19 +139,26 @@ def stop_never_loosened(evidence: Evidence) -> list[Violation]:
 
 
 def _is_of_rest(evidence: Evidence, order: VenueOrder, moments: Sequence[Moment]) -> bool:
-    """Whether it covers less than a step that a fault has set, no farther than the last resort is."""
+    """Whether it covers less than a step that a fault has set, no farther than the last resort is.
+
+    That is counted from the mark that the node knew, which lies between those of the moments around it.
+    """
     sent_ns = sent_at(evidence).get(order.client_id)
     moment = None if sent_ns is None else state_at(list(moments), sent_ns)
-    if moment is None or not moment.position:
+    if sent_ns is None or moment is None or not moment.position:
         return False
+    after = next((m for m in moments if m.wall_ns > sent_ns), moment)
     steps = [
         Decimal(fault.values["step"])
         for fault in evidence.scenario.faults
         if fault.values["kind"] == "change_filters" and fault.values.get("symbol") == order.symbol
     ]
     side = 1 if moment.position > 0 else -1
-    farthest = moment.mark * (1 - side * (_LAST_RESORT + _SLACK))
-    return abs(moment.position) < max(steps, default=ZERO) and (farthest - order.trigger) * side <= 0
+    is_near = any(
+        (mark * (1 - side * (_LAST_RESORT + _SLACK)) - order.trigger) * side <= 0
+        for mark in (moment.mark, after.mark)
+    )
+    return abs(moment.position) < max(steps, default=ZERO) and is_near
 
 
 def stops_stand_right(evidence: Evidence) -> list[Violation]:
@@ -178,7 +185,7 @@ def _too_far(evidence: Evidence) -> Iterator[Violation]:
         instrument_symbol(record["instrument"])
         for record, _ in details(evidence, "action", action="unexpected_position")
     }
-    fills = fills_of(evidence)
+    fills, moments = fills_of(evidence), states(evidence)
     for episode in episodes_of(evidence):
         config = distances.get(episode.symbol)
         mine = [
@@ -195,7 +202,8 @@ def _too_far(evidence: Evidence) -> Iterator[Violation]:
         price = min(entries) if episode.side > 0 else max(entries)
         farthest = price * (1 - episode.side * (distance + _SLACK))
         for order in _stops_of(evidence, episode):
-            if (farthest - order.trigger) * episode.side > evidence.specs[order.symbol].tick:
+            is_farther = (farthest - order.trigger) * episode.side > evidence.specs[order.symbol].tick
+            if is_farther and not _is_of_rest(evidence, order, moments.get(order.symbol, [])):
                 text = (
                     f"{order.symbol}: {order.role} {order.client_id} at {order.trigger}, {config.pct} % from "
                     f"{price} is planned"
