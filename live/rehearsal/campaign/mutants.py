@@ -415,7 +415,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "orphans_left": Mutant(_orphans_left, ("no_orphans",), (20450, 20448)),
     "entry_sent_twice": Mutant(_entry_sent_twice, ("one_entry_per_intent",), (20450, 20448)),
     "entry_not_held_back": Mutant(
-        _entry_not_held_back, ("one_entry_per_intent", "no_orphans"), (20134, 20836, 20318)
+        _entry_not_held_back, ("one_entry_per_intent", "no_orphans"), (20137, 20148, 20132, 20134)
     ),
     "limit_ignored": Mutant(_limit_ignored, ("within_limit",), (20453, 20449)),
     "never_enters": Mutant(_never_enters, ("shortfalls",), (20450, 20448, 20765)),
@@ -430,7 +430,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "sentiment_early": Mutant(_sentiment_early, ("sentiment_counts",), (20001, 20015, 20026), "sentiment"),
     "day_forgotten": Mutant(_day_forgotten, ("risk_across_restarts",), (20440, 20450), "limits"),
     "memory_not_loaded": Mutant(
-        _memory_not_loaded, ("plans_survive", "risk_across_restarts"), (20359, 20843)
+        _memory_not_loaded, ("settles", "plans_survive", "risk_across_restarts"), (20359, 20843)
     ),
     "memory_not_saved": Mutant(_memory_not_saved, ("settles",), (20450, 20448)),
     "guard_not_loaded": Mutant(_guard_not_loaded, ("risk_across_restarts",), (20444, 20448), "limits"),
