@@ -154,16 +154,19 @@ def check_margin_type(context: Context) -> Row:
 def _beyond_liquidation(context: Context) -> str:
     """Which stops may lie where an isolated position is gone already; "" when none may.
 
-    Its own margin is 1 / leverage of it, of which the run keeps `liquidation_buffer_pct` free; crossed
-    positions have the account behind them, of which a stop costs what the sizing risks.
+    Its own margin is 1 / leverage of it, and it is gone when that has fallen to the maintenance margin: about
+    1 % at most for what is much traded, and half of the margin at the venue's highest leverage. Of the way
+    there the run keeps `liquidation_buffer_pct`. Crossed positions have the account behind them, of which a
+    stop costs what the sizing risks.
     """
     run = context.run
-    room = 100.0 / run.venue.leverage * (1.0 - run.risk.liquidation_buffer_pct / 100.0)
+    margin = 100.0 / run.venue.leverage
+    room = (margin - min(1.0, margin / 2.0)) * (1.0 - run.risk.liquidation_buffer_pct / 100.0)
     stops = {s.label: s.stop.pct if s.stop.method == "percent" else s.stop.max_pct for s in run.strategies}
     told = [f"{label}'s stop may be {pct:g} % away" for label, pct in stops.items() if pct > room]
     if not told:
         return ""
-    return f"{', '.join(told)}; at a leverage of {run.venue.leverage:g} no more than {room:g} % is safe"
+    return f"{', '.join(told)}; at a leverage of {run.venue.leverage:g} no more than {room:.3g} % is safe"
 
 
 def check_leverage(context: Context) -> Row:

@@ -4,7 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from live.rehearsal.serving.demo_keys import demo_keys
+from live.venue.client import VenueClient
+from live.venues import REHEARSAL_SEED
 from tests.live_nodes import Node, Rehearsal, rehearsal, run_file, until
 
 pytestmark = pytest.mark.slow  # processes and sockets against the clock
@@ -46,10 +50,14 @@ def test_a_node_trades_isolated_margin_and_knows_its_position_again(tmp_path: Pa
 
 
 def test_a_liquidation_costs_no_more_than_the_isolated_wallet_and_the_node_goes_on(tmp_path: Path) -> None:
-    """At 75x the maintenance margin is reached before the stop, 2 % away."""
+    """At 75x the maintenance margin is reached before the stop, 2 % away.
+
+    Preflight refuses such a leverage: somebody sets it at the venue, by hand, while the node runs.
+    """
     run, state = run_file(tmp_path), tmp_path / "state"
-    with rehearsal() as venue, Node(run, state, venue, *OPTIONS, "--set", "venue.leverage=75") as node:
+    with rehearsal() as venue, Node(run, state, venue, *OPTIONS) as node:
         node.until_trading()
+        _set_leverage(venue, 75)
         venue.jump(1.0)
         until(lambda: len(venue.stops()) == 1, "the stop")
         (before,), held = venue.ledger()["assets"], _held(venue)
@@ -69,6 +77,13 @@ def test_a_liquidation_costs_no_more_than_the_isolated_wallet_and_the_node_goes_
         assert sum(text.startswith("liquidation: ") for text in alarms) == 1
         node.until_bars(2)
         assert node.end() == 0, "".join(node.lines)
+
+
+def _set_leverage(venue: Rehearsal, leverage: int) -> None:
+    keys = demo_keys(REHEARSAL_SEED)
+    pair = SecretStr(keys.hmac_key), SecretStr(keys.hmac_secret)
+    with VenueClient(venue.facts["http"], pair) as client:
+        client.set_leverage("BTCUSDT", leverage)
 
 
 def _until_cleared(venue: Rehearsal) -> list[Any]:

@@ -120,7 +120,7 @@ def test_a_paper_state_is_no_other_nodes_and_the_reverse(shared_venue: Rehearsal
             assert node.process.wait(LONG_SECS) == 0, "".join(node.lines)
         with Node(run, folder, shared_venue, "--venue", kinds[1]) as node:
             assert node.process.wait(LONG_SECS) == 2
-        assert "give each venue its own state folder" in "".join(node.lines)
+        assert "give each venue its own --state DIR" in "".join(node.lines)
 
 
 # -- testnet and live --------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_without_the_word_no_order_request_reaches_the_venue(tmp_path: Path, key
             node.kill()
         left = venue.ledger()
         watch_orders(venue)
-        with Node(run, state, venue, "--venue", "live") as node:  # --trade is not given
+        with Node(run, state, venue, "--venue", "testnet") as node:  # --trade is not given
             node.until_trading()
             venue.jump(-1.0)
             node.until_bars(5)

@@ -171,12 +171,12 @@ def test_a_stop_beyond_the_liquidation_of_an_isolated_position_is_refused(
 ) -> None:
     bench.trader.set_margin_type("BTCUSDT", "ISOLATED")
     isolated = ("--set", "live.tolerances.margin_type=ISOLATED", "--set")
-    # at 5x a fifth of it is its margin, of which 20 % are kept free
-    assert check(*isolated, "strategies.0.stop.pct=16").code == 0
-    result = check(*isolated, "strategies.0.stop.pct=16.1")
+    # at 5x its margin is 20 % of it, its maintenance margin 1 %; of the 19 % between a fifth is kept
+    assert check(*isolated, "strategies.0.stop.pct=15.2").code == 0
+    result = check(*isolated, "strategies.0.stop.pct=15.3")
     assert (result.code, result.failures) == (2, ["margin type"])
-    assert "may be 16.1 % away" in result.rows["margin type"].found
-    assert "no more than 16 % is safe" in result.rows["margin type"].found
+    assert "may be 15.3 % away" in result.rows["margin type"].found
+    assert "no more than 15.2 % is safe" in result.rows["margin type"].found
     wide = check(*isolated, "strategies.0.stop.method=atr")  # up to stop.max_pct, 50
     assert (wide.code, wide.failures) == (2, ["margin type"])
     assert "stop.max_pct" in wide.rows["margin type"].advice
