@@ -29,7 +29,8 @@ time.sleep(20)
 
 
 def _ended_by(number: int, *, secs: float = 20.0, ignoring: bool = False) -> str:
-    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" if ignoring else ""
+    # in any case: who runs the tests may have started them under nohup
+    code = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_{'IGN' if ignoring else 'DFL'})"
     with subprocess.Popen(
         [sys.executable, "-c", code + _NODE.format(secs=secs)], stdout=subprocess.PIPE, text=True
     ) as process:
